@@ -20,7 +20,7 @@ class Section(BaseModel):
     "A part of an experiment: its keys are known, its values are checked."
     model_config = ConfigDict(extra='forbid', validate_default=True)
 
-# %% ../nbs/01_config.ipynb #aa1e4136
+# %% ../nbs/01_config.ipynb #6318fc21
 class Augmentation(Section):
     "How far training photos are varied; see the chapter on batches."
     crop_scale:tuple[float,float] = (0.35, 1.0) # share of the photo's area that a crop keeps, from and to
@@ -36,6 +36,10 @@ class Augmentation(Section):
         if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1: raise ValueError('crop_scale must be 0 < from <= to <= 1')
         if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]: raise ValueError('crop_ratio must be 0 < from <= to')
         return self
+    @classmethod
+    def none(cls)->Augmentation:
+        "Photos as they are."
+        return cls(crop_scale=(1,1), crop_ratio=(1,1), flip=0, rotate=0, brightness=0, contrast=0, saturation=0, erase=0)
 
 # %% ../nbs/01_config.ipynb #e0744f14
 Channels = Union[Literal['auto'], tuple[float,float,float]]
