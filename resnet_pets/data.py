@@ -280,15 +280,14 @@ def _counts(pets):
     for p in pets: rows[p.species, p.breed][p.split if p.path.is_file() else 'absent'] += 1
     return list(rows.values())
 
-# %% ../nbs/03_data.ipynb #33a98a1e
+# %% ../nbs/03_data.ipynb #7f0574fa
 def inspect_photos(
     paths, # image files
-    workers:int=8, # threads
-    progress:bool=True # show a progress bar
+    workers:int=8 # threads
 )->dict: # path → facts as from `inspect_photo`
     "Inspect many files at once."
     with ThreadPoolExecutor(workers) as pool:
-        return dict(zip(paths, tqdm(pool.map(inspect_photo, paths), total=len(paths), desc='decode', unit='file', disable=not progress)))
+        return dict(zip(paths, tqdm(pool.map(inspect_photo, paths), total=len(paths), desc='decode', unit='file')))
 
 def _presence(folder, pets): # what is listed and not there, there and not listed
     gone = [p for p in pets if not p.path.is_file()]
@@ -298,11 +297,10 @@ def _presence(folder, pets): # what is listed and not there, there and not liste
         if p.suffix.lower() not in PHOTO_ENDINGS: yield Finding('other', f'images/{p.name}', 'not a photo by its name', False)
         elif p not in listed: yield Finding('unlisted', f'images/{p.name}', 'in no list', False)
 
-# %% ../nbs/03_data.ipynb #e98bafb0
+# %% ../nbs/03_data.ipynb #bcf1b083
 def check_photos(
     folder, # the data set
-    workers:int=8, # threads that decode
-    progress:bool=True # show a progress bar
+    workers:int=8 # threads that decode
 )->PhotoCheck:
     "Decode every photo of a folder and report all that is wrong or unusual; raises `PetsError` if there is nothing to check."
     folder = Path(folder)
@@ -310,7 +308,7 @@ def check_photos(
     if not paths: read_pets(folder)   # says what is expected
     pets,found = _records(folder)
     by_path = {p.path: p for p in pets}
-    every = inspect_photos(paths + [p.trimap for p in pets if p.trimap], workers, progress)
+    every = inspect_photos(paths + [p.trimap for p in pets if p.trimap], workers)
     facts = {path: every[path] for path in paths}
     found += _presence(folder, pets)
     for path,fact in facts.items(): found += find_odd(f'images/{path.name}', fact)
@@ -332,35 +330,34 @@ def open_url(
     refuse_plain(response.url)
     return response
 
-# %% ../nbs/03_data.ipynb #03f1e440
+# %% ../nbs/03_data.ipynb #5ad19edc
 def _md5(path):
     digest = hashlib.md5(usedforsecurity=False)
     with open(path, 'rb') as f:
         while chunk := f.read(1 << 20): digest.update(chunk)
     return digest.hexdigest()
 
-def _receive(url, part, progress):
+def _receive(url, part):
     start = part.stat().st_size if part.exists() else 0
     with open_url(url, start) as response:
         if response.status != 206: start = 0
         total = start+int(response.headers['Content-Length'])
-        with open(part, 'ab' if start else 'wb') as f, tqdm(total=total, initial=start, desc=part.stem, unit='B', unit_scale=True, disable=not progress) as bar:
+        with open(part, 'ab' if start else 'wb') as f, tqdm(total=total, initial=start, desc=part.stem, unit='B', unit_scale=True) as bar:
             while chunk := response.read(1 << 16): bar.update(f.write(chunk))
     if part.stat().st_size < total: raise PetsError(f'the connection broke after {part.stat().st_size} of {total} bytes', url, 'Run the same again: it goes on from there')
 
-# %% ../nbs/03_data.ipynb #8245fd41
+# %% ../nbs/03_data.ipynb #1dd9c7f4
 def fetch(
     url:str, # https, or this machine
     path, # where the file shall be
     md5:str, # its checksum
-    progress:bool=True # show a progress bar
 )->Path: # the same path
     "Download a file unless it is there; goes on where an earlier attempt broke off, and accepts no wrong checksum."
     path = Path(path)
     part = path.with_name(path.name+'.part')
     got = path if path.exists() else part
     try:
-        if got is part: _receive(url, part, progress)
+        if got is part: _receive(url, part)
     except urllib.error.HTTPError as e:
         if e.code != 416: raise   # 416: there is nothing left to ask for
     if _md5(got) != md5:
@@ -383,7 +380,7 @@ def unpack(
         raise PetsError(f'cannot be unpacked ({e})', archive, 'Delete it and fetch it again') from None
     finally: shutil.rmtree(tmp)
 
-# %% ../nbs/03_data.ipynb #5ecea4df
+# %% ../nbs/03_data.ipynb #b535aa72
 BASE_URL = 'https://www.robots.ox.ac.uk/~vgg/data/pets/data/'
 CHECKSUMS = {'images.tar.gz': '5c4f3ee8e5d25df40f4fd59a7f44e54c', 'annotations.tar.gz': '95a8c909bbe2e81eed6a22bccdf3f68f'}
 
@@ -391,7 +388,6 @@ def download(
     folder, # where the data set shall be
     base_url:str=BASE_URL, # where the archives are
     checksums:dict=CHECKSUMS, # archive → MD5 sum
-    progress:bool=True # show a progress bar
 )->Path: # the same folder
     "Fetch and unpack the official archives; what is there already stays, what was broken off goes on."
     folder = Path(folder)
@@ -399,7 +395,7 @@ def download(
     try:
         for name,md5 in checksums.items():
             target = folder/name.split('.')[0]
-            if not target.is_dir(): unpack(fetch(base_url+name, folder/name, md5, progress), target)
+            if not target.is_dir(): unpack(fetch(base_url+name, folder/name, md5), target)
     except (OSError, HTTPException) as e:
         raise PetsError(f'cannot be fetched ({e})', base_url, f"Run it again, or put {' and '.join(base_url+n for n in checksums)} into {folder} by hand and run it again, or draw photos with `draw_pets`") from None
     return folder

@@ -501,9 +501,9 @@ def _frame(pen, bones, size, generator):
     y = generator.uniform(.34, .5)*h
     pen.offset = np.array([x if ahead else w-x, y])-pen.matrix@bones['head']
 
-# %% ../nbs/02_draw.ipynb #1fae9785
+# %% ../nbs/02_draw.ipynb #36100e53
 def _draw_animal(breed, size, generator):
-    radius = min(size)*generator.uniform(.13, .23)
+    radius = min(size)*generator.uniform(.2, .32)
     pose = POSES[generator.integers(3)]
     yaw,nod = generator.uniform(-.3, .95),generator.uniform(0, .26)
     pen = Pen(size, radius, _choose_coats(breed, size, radius, generator), flip=int(generator.choice([-1, 1])), tilt=generator.uniform(-.12, .12))

@@ -25,7 +25,7 @@ from .checkpoints import Saved, build_model, load_model, load_state, save_model,
 from .training import Trainer, is_best
 
 # %% auto #0
-__all__ = ['RUN_FILES', 'photo_folder', 'Material', 'prepare', 'Run', 'load_run', 'start_run', 'predict_pets', 'split_figures',
+__all__ = ['RUN_FILES', 'photo_folder', 'Material', 'prepare', 'Run', 'load_run', 'open_run', 'predict_pets', 'split_figures',
            'hardware', 'run_evidence', 'make_trainer', 'fit', 'predict_files', 'predict_squares', 'compare_runs']
 
 # %% ../nbs/11_runs.ipynb #8998e0c8
@@ -110,28 +110,33 @@ def log(self:Run,
     tqdm.write(line, file=sys.stdout)
     with open(self.file('train.log'), 'a', encoding='utf-8') as f: f.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
-# %% ../nbs/11_runs.ipynb #7575165c
-def start_run(
+# %% ../nbs/11_runs.ipynb #6a60fc3b
+def open_run(
     config:Config, # the experiment
     name:str, # of the folder within `results.folder`
     resume:bool=False, # carry on in it
     overwrite:bool=False # begin anew in it
-)->Run: # its folder exists and holds config.yaml
-    "Open the folder of a run."
+)->Run: # nothing is written yet
+    "The run of that name, if it may be begun or carried on; else `PetsError`."
     run = Run(config.results.folder/name)
     there = run.file('config.yaml').exists()
     if there and resume:
         changed = differences({'run': run.config, 'asked': config}).rows
         if changed: raise PetsError(f"the run was made with another experiment: {changed[0]['key']} is {changed[0]['run']} there and {changed[0]['asked']} here", run.folder, 'Resume with the same experiment, or give another --run NAME')
-        return run
-    if there and not overwrite: raise PetsError('this run exists', run.folder, 'Resume it with --resume, replace it with --overwrite, or give another --run NAME')
-    if there:
-        for f in RUN_FILES: run.file(f).unlink(missing_ok=True)
-        for f in run.file('figures').glob('*.png'): f.unlink()
-    write_text(run.file('config.yaml'), config.dumps())
+    elif there and not overwrite: raise PetsError('this run exists', run.folder, 'Resume it with --resume, replace it with --overwrite, or give another --run NAME')
     return run
 
+# %% ../nbs/11_runs.ipynb #a7f974af
 RUN_FILES = ('train.log', 'history.csv', 'last.ckpt', 'best.safetensors', 'predictions.csv', 'report.md', 'report.json')
+
+@patch
+def begin(self:Run,
+    config:Config # the experiment
+)->None:
+    "Clear the folder of an earlier run's files, and write config.yaml."
+    for f in RUN_FILES: self.file(f).unlink(missing_ok=True)
+    for f in self.file('figures').glob('*.png'): f.unlink()
+    write_text(self.file('config.yaml'), config.dumps())
 
 # %% ../nbs/11_runs.ipynb #5aaf7c53
 @patch
@@ -255,7 +260,7 @@ def make_trainer(
     target = [material.breeds.index(p.breed) if config.model.head == 'breeds' else p.species for p in pets]
     return Trainer(build_model(config, material.breeds), batches, torch.tensor(target), config, precision)
 
-# %% ../nbs/11_runs.ipynb #072126a3
+# %% ../nbs/11_runs.ipynb #3f6d5642
 def fit(
     config:Config, # the experiment
     name:str='run', # of the folder within `results.folder`
@@ -263,12 +268,12 @@ def fit(
     overwrite:bool=False # replace a run of this name
 )->Run: # finished, or stopped by Ctrl-C with a checkpoint
     "Run an experiment: photos, statistics, training, evaluation, report, all into one folder."
-    run = start_run(config, name, resume, overwrite)
-    if run.finished: run.log(f'{run.folder} is finished already'); return run
-    device,start = pick_device(config.training.device), time.perf_counter()
+    run,start,device = open_run(config, name, resume, overwrite), time.perf_counter(), pick_device(config.training.device)
+    if resume and run.finished: run.log(f'{run.folder} is finished already'); return run
+    material = prepare(config)
+    if not (resume and run.file('config.yaml').exists()): run.begin(config)
     state = load_state(run.file('last.ckpt')) if run.file('last.ckpt').exists() else None
     precision = state['precision'] if state else pick_precision(config.training.precision, device)
-    material = prepare(config)
     evidence = run_evidence(config, material, precision, device)
     run.log(f"{evidence['photos']['train']} photos to train on, {evidence['photos']['val']} to validate; mean {evidence['mean']}, std {evidence['std']}; {precision} on {evidence['hardware']}")
     save_figure(plot_balance(material.pets), run.file('figures/balance.png'))

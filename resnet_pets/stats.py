@@ -69,12 +69,11 @@ class RunningStats:
         "Standard deviation of all pixels so far, as of a population."
         return (self._m2/self._seen()).sqrt()
 
-# %% ../nbs/04_stats.ipynb #d3c1d849
+# %% ../nbs/04_stats.ipynb #9a55402c
 def channel_stats(
     pets:list[Pet], # records; only those of the split 'train' are read
     size:int|None=None, # side of the square each photo is resized to, pixels; None: as they are, weighed by pixels
-    workers:int=8, # threads that decode
-    progress:bool=True # show a progress bar
+    workers:int=8 # threads that decode
 )->tuple[list,list]: # mean and std, three floats each: red, green, blue in [0,1]
     "Channel means and standard deviations of the training part, in one pass over its photos."
     train = select(pets, 'train')
@@ -82,7 +81,7 @@ def channel_stats(
     stats = RunningStats()
     with ThreadPoolExecutor(workers) as pool:
         summaries = pool.map(lambda p: summarise(read_photo(p.path, size)), train)
-        for s in tqdm(summaries, total=len(train), desc='statistics', unit='photo', disable=not progress): stats.merge(*s)
+        for s in tqdm(summaries, total=len(train), desc='statistics', unit='photo'): stats.merge(*s)
     return stats.mean.tolist(), stats.std.tolist()
 
 # %% ../nbs/04_stats.ipynb #4d78b740
