@@ -58,7 +58,7 @@ def save_model(
     with atomic_write(path) as tmp: save_file(weights, tmp, metadata=dict(resnet_pets=json.dumps(context)))
     return Path(path)
 
-# %% ../nbs/09_checkpoints.ipynb #838b1b19
+# %% ../nbs/09_checkpoints.ipynb #efa3c08d
 def load_model(
     path # a file that `save_model` wrote
 )->Saved: # its network in evaluation mode, on the CPU
@@ -71,11 +71,13 @@ def load_model(
             weights = {k: f.get_tensor(k) for k in f.keys()}
     except (SafetensorError, OSError) as e: raise PetsError(f'not a readable safetensors file ({e})', path, 'Copy it again, or save it again') from None
     if context is None: raise PetsError('these weights come without their experiment', path, '`resnet.load_weights` reads them into a network that you build')
-    context = json.loads(context)
-    config = Config(**context.pop('config'))
-    model = build_model(config, context['breeds'])
-    model.load_state_dict(weights)
-    return Saved(model.eval(), config, **context)
+    try:
+        context = json.loads(context)
+        config = Config(**context.pop('config'))
+        model = build_model(config, context['breeds'])
+        model.load_state_dict(weights)
+        return Saved(model.eval(), config, **context)
+    except (KeyError, TypeError, ValueError, RuntimeError): raise PetsError('its weights and its experiment do not fit each other', path, 'Train it again with this version') from None
 
 # %% ../nbs/09_checkpoints.ipynb #53a76360
 def save_state(

@@ -81,7 +81,7 @@ def seeded(
         torch.random.default_generator.set_state(rng(*place).get_state())
         yield
 
-# %% ../nbs/00_core.ipynb #0cc93de4
+# %% ../nbs/00_core.ipynb #1bd70574
 def pick_device(
     name:str='auto' # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
 )->torch.device: # a device that exists on this machine
@@ -90,7 +90,7 @@ def pick_device(
     if name == 'auto': return torch.device(next(d for d in there if there[d]))
     try: device = torch.device(name)
     except RuntimeError: raise PetsError(f"unknown device '{name}'", 'device', nearest(name, ['auto', *there])) from None
-    if not there.get(device.type): raise PetsError(f"there is no '{name}' on this machine", 'device', "Use 'auto' or 'cpu'")
+    if not there.get(device.type) or (device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count()): raise PetsError(f"there is no '{name}' on this machine", 'device', "Use 'auto' or 'cpu'")
     return device
 
 # %% ../nbs/00_core.ipynb #45471b23

@@ -66,7 +66,7 @@ def prepare(
     mean,std = (d.mean, d.std) if d.mean != 'auto' else channel_stats(pets)
     return Material(pets, breed_names(pets), breed_species(pets).tolist(), list(mean), list(std))
 
-# %% ../nbs/11_runs.ipynb #e0230a21
+# %% ../nbs/11_runs.ipynb #4434d1f4
 class Run:
     "The folder of a run, and what is in it."
     def __init__(self, folder): self.folder = Path(folder)
@@ -79,6 +79,10 @@ class Run:
     @property
     def finished(self)->bool: return self.file('report.json').exists()
     @property
+    def photos(self)->dict: # name → split
+        "The photos of the run and the part each played."
+        with open(self.file('photos.csv'), newline='', encoding='utf-8') as f: return {r['name']: r['split'] for r in csv.DictReader(f)}
+    @property
     def config(self)->Config: return load_config(self.file('config.yaml'))
     @property
     def history(self)->list[dict]:
@@ -88,7 +92,10 @@ class Run:
     @property
     def predictions(self)->Predictions: return Predictions.load(self.file('predictions.csv'))
     @property
-    def report(self)->dict: return json.loads(self.file('report.json').read_text())
+    def report(self)->dict:
+        "What report.json holds: `evidence`, and the metrics of each of the `splits`."
+        try: return json.loads(self.file('report.json').read_text())
+        except ValueError: raise PetsError('not a readable report', self.file('report.json'), 'Delete it, and --resume writes it anew') from None
     @cached_property
     def saved(self)->Saved: return load_model(self.file('best.safetensors'))
 
@@ -110,7 +117,9 @@ def log(self:Run,
     tqdm.write(line, file=sys.stdout)
     with open(self.file('train.log'), 'a', encoding='utf-8') as f: f.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
-# %% ../nbs/11_runs.ipynb #6a60fc3b
+# %% ../nbs/11_runs.ipynb #d0a0d824
+RUN_FILES = ('config.yaml', 'photos.csv', 'train.log', 'history.csv', 'last.ckpt', 'best.safetensors', 'predictions.csv', 'report.md', 'report.json')
+
 def open_run(
     config:Config, # the experiment
     name:str, # of the folder within `results.folder`
@@ -119,24 +128,38 @@ def open_run(
 )->Run: # nothing is written yet
     "The run of that name, if it may be begun or carried on; else `PetsError`."
     run = Run(config.results.folder/name)
-    there = run.file('config.yaml').exists()
+    if config.results.folder.resolve() not in run.folder.resolve().parents: raise PetsError('this name leads out of the folder of runs', f'--run {name}', f'Runs lie in {config.results.folder}')
+    there = any(run.file(f).exists() for f in RUN_FILES)
+    if there and resume and not run.file('config.yaml').exists(): raise PetsError('this run has lost its config.yaml', run.folder, 'Begin anew with --overwrite')
     if there and resume:
         changed = differences({'run': run.config, 'asked': config}).rows
         if changed: raise PetsError(f"the run was made with another experiment: {changed[0]['key']} is {changed[0]['run']} there and {changed[0]['asked']} here", run.folder, 'Resume with the same experiment, or give another --run NAME')
     elif there and not overwrite: raise PetsError('this run exists', run.folder, 'Resume it with --resume, replace it with --overwrite, or give another --run NAME')
     return run
 
-# %% ../nbs/11_runs.ipynb #a7f974af
-RUN_FILES = ('train.log', 'history.csv', 'last.ckpt', 'best.safetensors', 'predictions.csv', 'report.md', 'report.json')
-
+# %% ../nbs/11_runs.ipynb #f2825bb1
 @patch
 def begin(self:Run,
-    config:Config # the experiment
+    config:Config, # the experiment
+    material:Material # its photos
 )->None:
-    "Clear the folder of an earlier run's files, and write config.yaml."
-    for f in RUN_FILES: self.file(f).unlink(missing_ok=True)
-    for f in self.file('figures').glob('*.png'): f.unlink()
+    "Clear an earlier run's files; write the experiment and the list of its photos."
+    figures = [p for p in self.file('figures').glob('*.png') if p.name.startswith(('history', 'balance', 'val_', 'test_'))]
+    for f in [*map(self.file, RUN_FILES), *figures]: f.unlink(missing_ok=True)
+    with atomic_write(self.file('photos.csv')) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as f:
+        writer = csv.writer(f, lineterminator='\n')
+        writer.writerows([('name', 'split'), *((p.name, p.split) for p in material.pets)])
     write_text(self.file('config.yaml'), config.dumps())
+
+# %% ../nbs/11_runs.ipynb #f4910bad
+@patch
+def check_photos(self:Run,
+    material:Material # as the folder is now
+)->None:
+    "Raise `PetsError` if the photos are not those that the run began with."
+    then,now = self.photos, {p.name: p.split for p in material.pets}
+    other = sorted(n for n in then.keys() | now.keys() if then.get(n) != now.get(n))
+    if other: raise PetsError(f'{len(other)} photos are not as they were when the run began, the first {other[0]}', self.folder, 'Restore them, or begin another run')
 
 # %% ../nbs/11_runs.ipynb #5aaf7c53
 @patch
@@ -172,24 +195,27 @@ def split_figures(
     if len(set(p.species for p in pets)) == 2: figures |= dict(roc=plot_roc(predictions), precision_recall=plot_precision_recall(predictions))
     return figures
 
-# %% ../nbs/11_runs.ipynb #d23da936
+# %% ../nbs/11_runs.ipynb #f33c2c3a
 @patch
 def evaluate(self:Run,
     splits:Sequence[str]=('val',), # 'val' and 'test'
     material:Material|None=None, # the photos, if they are at hand already
-    evidence:dict|None=None # what was done; by default as the report has it
+    evidence:dict|None=None, # what was done; by default as the report has it
+    device:str='' # where; by default as in training
 )->dict: # split → metrics
     "Predict splits with the best weights; write predictions, figures and, last, the report."
-    config = self.config
-    if evidence is None and not self.finished: raise PetsError('this run is not finished', self.folder, 'Carry on with --resume')
-    evidence,material,device = evidence or self.report['evidence'], material or prepare(config), pick_device(config.training.device)
-    tables = {p.split[0]: p for p in [self.predictions.select(split=s) for s in ('val', 'test')] if len(p)} if self.file('predictions.csv').exists() else {}
-    for split in splits:
+    config,reported = self.config, []
+    if evidence is None:
+        if not self.finished: raise PetsError('this run is not finished', self.folder, 'Carry on with --resume')
+        evidence,reported = self.report['evidence'], list(self.report['splits'])
+    material,tables = material or prepare(config), []
+    self.check_photos(material)
+    for split in dict.fromkeys((*reported, *splits)):
         pets,start = material.split(split), time.perf_counter()
-        tables[split] = predict_pets(self.saved, pets, device, evidence['precision'])
+        tables.append(predict_pets(self.saved, pets, pick_device(device or config.training.device), evidence['precision']))
         evidence[f'seconds_per_photo_{split}'] = round((time.perf_counter()-start)/len(pets), 5)
-        for name,fig in split_figures(tables[split], pets).items(): save_figure(fig, self.file(f'figures/{split}_{name}.png'))
-    Predictions.concat(list(tables.values())).save(self.file('predictions.csv'))
+        for name,fig in split_figures(tables[-1], pets).items(): save_figure(fig, self.file(f'figures/{split}_{name}.png'))
+    Predictions.concat(tables).save(self.file('predictions.csv'))
     self.write_report(evidence)
     return self.report['splits']
 
@@ -215,7 +241,7 @@ def run_evidence(
         epochs=config.training.epochs, batch_size=config.training.batch_size, precision=precision, hardware=hardware(device), versions=versions,
         mean=[round(m, 4) for m in material.mean], std=[round(s, 4) for s in material.std])
 
-# %% ../nbs/11_runs.ipynb #da1840c5
+# %% ../nbs/11_runs.ipynb #b159e25b
 @patch
 def write_report(self:Run,
     evidence:dict # of the run
@@ -223,12 +249,13 @@ def write_report(self:Run,
     "Write report.json and report.md from the predictions."
     predictions = self.predictions
     splits = {s: evaluate(predictions.select(split=s)) for s in dict.fromkeys(predictions.split)}
+    for m in splits.values(): m |= {k: None for k,v in m.items() if v != v}   # JSON knows no nan
     parts = [f'# Run {self.folder.name}', 'Made with resnet_pets. `config.yaml` repeats it.']
     for split,metrics in splits.items():
         parts += [f'## On the {metrics["n"]} photos of the split {split}', Table([{k: metrics[k] for k in ('loss', 'roc_auc', 'average_precision', 'accuracy')}]).markdown(), report_table(metrics).markdown()]
     parts += ['## Evidence', Table([dict(what=k, value=json.dumps(v) if isinstance(v, (dict, list)) else v) for k,v in evidence.items()]).markdown()]
     write_text(self.file('report.md'), '\n\n'.join(parts)+'\n')
-    write_text(self.file('report.json'), json.dumps(dict(evidence=evidence, splits=splits), indent=1))
+    write_text(self.file('report.json'), json.dumps(dict(evidence=evidence, splits=splits), indent=1, allow_nan=False))
 
 # %% ../nbs/11_runs.ipynb #fbe78e1e
 @patch
@@ -245,43 +272,22 @@ def after_epoch(self:Run,
     if best: save_model(Saved(trainer.best_model, self.config, material.breeds, material.species, material.mean, material.std), self.file('best.safetensors'))
     save_state(trainer.state_dict(), self.file('last.ckpt'))
 
-# %% ../nbs/11_runs.ipynb #d5631cde
+# %% ../nbs/11_runs.ipynb #31242a2a
 def make_trainer(
     config:Config, # the experiment
     material:Material, # its photos
     device:torch.device,
     precision:str
 )->Trainer: # at step 0
-    "Network, batches and targets of an experiment."
-    pets,d,c = material.split('train'), config.data, config.training
-    augment = Augment(**(d.augment or Augmentation.none()).model_dump())
-    batches = Batches(photo_cache(pets, cache_size(d.image_size)), size=d.image_size, mean=material.mean, std=material.std, batch_size=c.batch_size,
+    "Network, batches and targets of an experiment; every photo it will need is decoded here, so that a bad one is found before the first step."
+    d,c,size = config.data, config.training, cache_size(config.data.image_size)
+    caches = {s: photo_cache(material.split(s), size) for s in dict.fromkeys(('train', 'val', *config.results.splits))}
+    pets,augment = material.split('train'), Augment(**(d.augment or Augmentation.none()).model_dump())
+    if len(set(material.species)) < 2: raise PetsError('all photos are of one species', 'data', 'Add photos of the other')
+    batches = Batches(caches['train'], size=d.image_size, mean=material.mean, std=material.std, batch_size=c.batch_size,
         augment=augment, drop_last=True, seed=c.seed, device=device)
     target = [material.breeds.index(p.breed) if config.model.head == 'breeds' else p.species for p in pets]
     return Trainer(build_model(config, material.breeds), batches, torch.tensor(target), config, precision)
-
-# %% ../nbs/11_runs.ipynb #3f6d5642
-def fit(
-    config:Config, # the experiment
-    name:str='run', # of the folder within `results.folder`
-    resume:bool=False, # carry on where the run stopped
-    overwrite:bool=False # replace a run of this name
-)->Run: # finished, or stopped by Ctrl-C with a checkpoint
-    "Run an experiment: photos, statistics, training, evaluation, report, all into one folder."
-    run,start,device = open_run(config, name, resume, overwrite), time.perf_counter(), pick_device(config.training.device)
-    if resume and run.finished: run.log(f'{run.folder} is finished already'); return run
-    material = prepare(config)
-    if not (resume and run.file('config.yaml').exists()): run.begin(config)
-    state = load_state(run.file('last.ckpt')) if run.file('last.ckpt').exists() else None
-    precision = state['precision'] if state else pick_precision(config.training.precision, device)
-    evidence = run_evidence(config, material, precision, device)
-    run.log(f"{evidence['photos']['train']} photos to train on, {evidence['photos']['val']} to validate; mean {evidence['mean']}, std {evidence['std']}; {precision} on {evidence['hardware']}")
-    save_figure(plot_balance(material.pets), run.file('figures/balance.png'))
-    trainer = make_trainer(config, material, device, precision)
-    if state: trainer.load_state_dict(state); run.log(f'resumed at step {trainer.step} of {trainer.steps*config.training.epochs}')
-    run.log(f'ready after {time.perf_counter()-start:.0f} s')
-    if not run.train(trainer, material): return run
-    return run.finish(trainer, material, evidence)
 
 # %% ../nbs/11_runs.ipynb #818f9106
 @patch
@@ -302,7 +308,7 @@ def train(self:Run,
         self.log(f'stopped at step {trainer.step}; the same command with --resume carries on')
     return done
 
-# %% ../nbs/11_runs.ipynb #b17a89f2
+# %% ../nbs/11_runs.ipynb #fb50cfdf
 @patch
 def finish(self:Run,
     trainer:Trainer, # done
@@ -315,9 +321,34 @@ def finish(self:Run,
     best = next(r for i,r in reversed(list(enumerate(trainer.history))) if is_best(trainer.history[:i+1]))
     evidence |= dict(parameters=sum(p.numel() for p in trainer.model.parameters()), best_epoch=best['epoch'], train_minutes=round(seconds/60, 2), seconds_per_photo_train=round(seconds/seen, 5))
     save_figure(plot_history(trainer.history), self.file('figures/history.png'))
-    metrics = self.evaluate(self.config.results.splits, material, evidence)
-    for split,m in metrics.items(): self.log(f"{split}: {m['n']} photos, loss {m['loss']:.4f}, ROC-AUC {m['roc_auc']:.4f}, accuracy {m['accuracy']:.4f}")
+    self.evaluate(self.config.results.splits, material, evidence)
+    self.log(f"best epoch {best['epoch']}; evaluated on {' and '.join(self.report['splits'])}")
     return self
+
+# %% ../nbs/11_runs.ipynb #d1691394
+def fit(
+    config:Config, # the experiment
+    name:str='run', # of the folder within `results.folder`
+    resume:bool=False, # carry on where the run stopped
+    overwrite:bool=False # replace a run of this name
+)->Run: # finished, or stopped by Ctrl-C with a checkpoint
+    "Run an experiment: photos, statistics, training, evaluation, report, all into one folder."
+    run,start,device = open_run(config, name, resume, overwrite), time.perf_counter(), pick_device(config.training.device)
+    if resume and run.finished: run.log(f'{run.folder} is finished already'); return run
+    resuming = resume and run.file('config.yaml').exists()
+    state = load_state(run.file('last.ckpt')) if resuming and run.file('last.ckpt').exists() else None
+    material = prepare(config)
+    precision = pick_precision(config.training.precision, device) if state is None else state.get('precision', 'fp32')
+    trainer = make_trainer(config, material, device, precision)
+    if state is not None: trainer.load_state_dict(state)
+    if resuming: run.check_photos(material)
+    else: run.begin(config, material)
+    evidence = run_evidence(config, material, precision, device)
+    run.log(f"{evidence['photos']['train']} photos to train on, {evidence['photos']['val']} to validate; mean {evidence['mean']}, std {evidence['std']}; {precision} on {evidence['hardware']}")
+    save_figure(plot_balance(material.pets), run.file('figures/balance.png'))
+    run.log(f'ready after {time.perf_counter()-start:.0f} s; step {trainer.step} of {trainer.steps*config.training.epochs}')
+    if not run.train(trainer, material): return run
+    return run.finish(trainer, material, evidence)
 
 # %% ../nbs/11_runs.ipynb #5e7b760a
 def _squeezed(

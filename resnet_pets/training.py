@@ -37,13 +37,14 @@ class Loss(nn.Module):
         logits = F.pad(logits.float(), (1, 0)) if logits.shape[1] == 1 else logits.float()
         return F.cross_entropy(logits, target, self.weight, label_smoothing=self.label_smoothing)
 
-# %% ../nbs/10_training.ipynb #81c2bd91
+# %% ../nbs/10_training.ipynb #bb5ae21a
 def balanced_weights(
-    target:Tensor # (N,) class numbers of the training part
+    target:Tensor, # (N,) class numbers of the training part
+    classes:int # how many there are, some perhaps without a photo
 )->Tensor: # (classes,), mean 1 over the photos
-    "Weights that make every class count the same."
-    counts = target.bincount().float()
-    return len(target)/(counts.clamp(min=1)*len(counts))
+    "Weights that make every class that is there count the same."
+    counts = target.bincount(minlength=classes).float()
+    return len(target)/(counts.clamp(min=1)*(counts > 0).sum())
 
 # %% ../nbs/10_training.ipynb #de2c4513
 def make_optimizer(
@@ -58,7 +59,7 @@ def make_optimizer(
     if c.name == 'sgd': return torch.optim.SGD(groups, lr=c.lr, momentum=c.momentum, fused=True)
     return dict(adam=torch.optim.Adam, adamw=torch.optim.AdamW)[c.name](groups, lr=c.lr, betas=c.betas, fused=True)
 
-# %% ../nbs/10_training.ipynb #469bbc52
+# %% ../nbs/10_training.ipynb #a69aa3a5
 def make_scheduler(
     optimizer:torch.optim.Optimizer, # whose learning rate moves
     c:SchedulerSection, # name, step_size and gamma, or warmup
@@ -70,7 +71,8 @@ def make_scheduler(
     if c.name == 'constant': return S.ConstantLR(optimizer, factor=1.0)
     if c.name == 'step': return S.StepLR(optimizer, c.step_size*steps, c.gamma)
     if c.name == 'cosine': return S.CosineAnnealingLR(optimizer, epochs*steps)
-    return S.OneCycleLR(optimizer, max_lr=lr, total_steps=epochs*steps, pct_start=c.warmup, cycle_momentum=False)
+    nudge = 1e-6 if c.warmup*epochs*steps == 1 else 0   # torch divides by the steps of the warm-up less one
+    return S.OneCycleLR(optimizer, max_lr=lr, total_steps=epochs*steps, pct_start=c.warmup+nudge, cycle_momentum=False)
 
 # %% ../nbs/10_training.ipynb #c5a3695a
 @contextmanager
@@ -86,11 +88,11 @@ def stop_on_interrupt():
     finally:
         if old is not None: signal.signal(signal.SIGINT, old)
 
-# %% ../nbs/10_training.ipynb #b1b3aa9e
+# %% ../nbs/10_training.ipynb #2db869fe
 class Trainer:
     "A training: network, batches, loss, optimizer, schedule, and how far it has come."
     def __init__(self,
-        model:nn.Module, # to train; it is moved to the batches' device
+        model:ResNet, # to train; it is moved to the batches' device
         batches, # `.batch(epoch, step)` gives (xb, idx); `len` is the steps of an epoch; `.device`, `.batch_size`
         target:Tensor, # (N,) class numbers of the photos that `idx` points to
         config:Config, # sections optimizer, scheduler and training
@@ -102,7 +104,7 @@ class Trainer:
         if not self.steps: raise PetsError(f'fewer training photos than one batch of {c.batch_size}', 'training.batch_size', 'Lower it, or add photos')
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.target = target.to(self.device)
-        self.loss = Loss(c.label_smoothing, balanced_weights(target) if c.class_weights else None).to(self.device)
+        self.loss = Loss(c.label_smoothing, balanced_weights(target, max(2, model.fc.out_features)) if c.class_weights else None).to(self.device)
         self.optimizer = make_optimizer(self.model, config.optimizer)
         self.scheduler = make_scheduler(self.optimizer, config.scheduler, c.epochs, self.steps)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == 'fp16')
@@ -198,14 +200,16 @@ def state_dict(self:Trainer)->dict:
     parts = dict(model=self.model, optimizer=self.optimizer, scheduler=self.scheduler, scaler=self.scaler, averaged=self.averaged)
     return dict({k: p.state_dict() for k,p in parts.items() if p is not None}, step=self.step, loss_sum=self.loss_sum, history=self.history, precision=self.precision)
 
-# %% ../nbs/10_training.ipynb #c42fce4d
+# %% ../nbs/10_training.ipynb #8dd5589f
 @patch
 def load_state_dict(self:Trainer,
     state:dict # from `Trainer.state_dict`, of a training with the same experiment
 )->None:
     "Carry on from there. A state of another network raises `PetsError` and changes nothing."
+    lost = {'model', 'optimizer', 'scheduler', 'scaler', 'step', 'loss_sum', 'history'} - set(state)
+    if lost: raise PetsError(f"not the state of a training: no {', '.join(sorted(lost))}", 'resume', 'Begin anew')
     def shapes(weights): return {k: tuple(v.shape) for k,v in weights.items()}
-    if shapes(state.get('model', {})) != shapes(self.model.state_dict()): raise PetsError('this checkpoint is of another network', 'resume', 'Resume with the experiment that wrote it')
+    if shapes(state['model']) != shapes(self.model.state_dict()): raise PetsError('this checkpoint is of another network', 'resume', 'Resume with the experiment that wrote it')
     for name in ('model', 'optimizer', 'scheduler', 'scaler', 'averaged'):
         if getattr(self, name) is not None: getattr(self, name).load_state_dict(state[name])
     self.step,self.loss_sum,self.history = state['step'],state['loss_sum'],list(state['history'])
