@@ -32,16 +32,16 @@ def build_model(
     with seeded(config.training.seed, 'weights'):
         return ResNet(dict(basic=BasicBlock, bottleneck=Bottleneck)[m.block], m.blocks, num_classes=HEADS[m.head](breeds), zero_init_residual=m.zero_init, width=m.width)
 
-# %% ../nbs/09_checkpoints.ipynb #3a01b62f
+# %% ../nbs/09_checkpoints.ipynb #bd8cd71e
 @dataclass
 class Saved:
     "A network and all that is needed to use it."
-    model:nn.Module # in evaluation mode, on the CPU
+    model:nn.Module # the network; `load_model` gives it in evaluation mode, on the CPU
     config:Config # the experiment
     breeds:list # names in the order of the logits of a `breeds` head
     species:list # of each breed, 0 cat or 1 dog
     mean:list # of the channels, in [0,1]
-    std:list
+    std:list # of the channels
     @property
     def breed_species(self)->Tensor|None: # (B,) for a head of breeds, else None
         "What `species_logit` needs to know."
@@ -58,13 +58,13 @@ def save_model(
     with atomic_write(path) as tmp: save_file(weights, tmp, metadata=dict(resnet_pets=json.dumps(context)))
     return Path(path)
 
-# %% ../nbs/09_checkpoints.ipynb #efa3c08d
+# %% ../nbs/09_checkpoints.ipynb #3a466744
 def load_model(
     path # a file that `save_model` wrote
 )->Saved: # its network in evaluation mode, on the CPU
-    "Read a network with its context. Anything else than such a file raises `PetsError`."
+    "Read a network with its context. Anything but such a file raises `PetsError`."
     path = Path(path)
-    if not path.is_file(): raise PetsError('no such file of weights', path)
+    if not path.is_file(): raise PetsError('no such file of weights', path, 'Check the path, or train a run first')
     try:
         with safe_open(path, 'pt') as f:
             context = (f.metadata() or {}).get('resnet_pets')
@@ -88,7 +88,7 @@ def save_state(
     with atomic_write(path) as tmp: torch.save(state, tmp)
     return Path(path)
 
-# %% ../nbs/09_checkpoints.ipynb #fc38354d
+# %% ../nbs/09_checkpoints.ipynb #7b42a0bc
 def load_state(
     path # a file that `save_state` wrote
 )->dict: # its tensors on the CPU
@@ -98,5 +98,5 @@ def load_state(
     try: state = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError: raise PetsError('this checkpoint holds more than numbers and text; it was not opened', path, 'Use a checkpoint that this project wrote') from None
     except Exception as e: raise PetsError(f'not a readable checkpoint ({type(e).__name__})', path, 'Start the training anew') from None
-    if not isinstance(state, dict): raise PetsError('not a training state', path)
+    if not isinstance(state, dict): raise PetsError('not a training state', path, 'Begin anew without resuming')
     return state

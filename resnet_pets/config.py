@@ -156,11 +156,12 @@ def _explain(error:ValidationError, where:str)->PetsError:
     says = first['msg'].removeprefix('Value error, ').replace('Input should be', 'it should be')
     return PetsError(f"{key} = {value!r} does not fit: {says}" if not isinstance(value, dict) else f'{key}: {says}', where)
 
-# %% ../nbs/01_config.ipynb #b5754c93
+# %% ../nbs/01_config.ipynb #b4d4c80a
 def _override(
     raw:dict, # the experiment as read from its file, changed in place
     text:str # section.key=value
 )->None:
+    "Change `raw` as the override says."
     key,sep,value = text.partition('=')
     *sections,last = key.split('.')
     if not sep or not sections or not all([*sections, last]): raise PetsError(f"'{text}' is not of the form section.key=value", 'command line', 'For example optimizer.lr=3e-4')

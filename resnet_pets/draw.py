@@ -381,7 +381,7 @@ def _choose_coats(breed, size, radius, generator):
 Drawing = namedtuple('Drawing', 'image trimap box')
 Drawing.__doc__ = "A drawn pet: `image` (RGB), `trimap` (L: 1 animal, 2 background, 3 border), `box` of the head in pixels (xmin, ymin, xmax, ymax)."
 
-# %% ../nbs/02_draw.ipynb #92b26702
+# %% ../nbs/02_draw.ipynb #79163bd7
 def plot_drawings(
     drawings, # of `Drawing`
     cols:int=5, # drawings in a row
@@ -389,7 +389,7 @@ def plot_drawings(
 )->Figure: # a contact sheet
     "Show drawings side by side, if wanted with the trimap's outline and the head's box."
     rows = -(-len(drawings)//cols)
-    fig,axs = new_figure(rows, cols, size=(1.7*cols, 1.7*rows), images=True)
+    fig,axs = new_figure(rows, cols, size=(1.25*cols, 1.25*rows), images=True)
     for ax,drawing in zip(axs.flat, drawings):
         ax.imshow(drawing.image)
         if not outline: continue
