@@ -216,12 +216,12 @@ def load_state_dict(self:Trainer,
         if getattr(self, name) is not None: getattr(self, name).load_state_dict(state[name])
     self.step,self.loss_sum,self.history = state['step'],state['loss_sum'],list(state['history'])
 
-# %% ../nbs/10_training.ipynb #8f781882
+# %% ../nbs/10_training.ipynb #96b3c330
 def overfit_batch(
     model:nn.Module, # is trained: give a copy if you need it
     xb:Tensor, # (N,3,H,W)
     target:Tensor, # (N,) class numbers
-    steps:int=60, # of training
+    steps:int=60, # at most; fewer if the loss falls below 0.01
     lr:float=1e-3 # Adam's
 )->list[float]: # the loss at each step
     "Learn one batch by heart with Adam."
@@ -231,6 +231,7 @@ def overfit_batch(
         loss = loss_of(model(xb), target)
         optimizer.zero_grad(); loss.backward(); optimizer.step()
         losses.append(loss.item())
+        if losses[-1] < 0.01: break
     return losses
 
 # %% ../nbs/10_training.ipynb #72027485
