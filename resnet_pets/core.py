@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'COLORS', 'STYLE', 'PetsError', 'nearest', 'atomic_write', 'write_text', 'rng', 'seeded', 'pick_device',
-           'autocast', 'step_seconds', 'pick_precision', 'eval_mode', 'Table', 'ShownFigure', 'new_figure',
-           'save_figure']
+           'autocast', 'step_seconds', 'pick_precision', 'eval_mode', 'Table', 'new_figure', 'save_figure']
 
 # %% ../nbs/00_core.ipynb #c1bba85d
 class PetsError(Exception):
@@ -180,15 +179,15 @@ COLORS = dict(cat='#E69F00', dog='#0072B2', good='#009E73', bad='#D55E00', grey=
 STYLE = {'font.size':9, 'axes.titlesize':10, 'axes.spines.top':False, 'axes.spines.right':False, 'axes.grid':True, 'grid.alpha':.25,
     'axes.axisbelow':True, 'figure.dpi':100}
 
-# %% ../nbs/00_core.ipynb #1c68731e
-class ShownFigure(Figure):
+# %% ../nbs/00_core.ipynb #c2289497
+class _Figure(Figure):
     "A `Figure` that a notebook shows as a picture."
     def _repr_png_(self)->bytes:
         picture = io.BytesIO()
         self.savefig(picture, format='png')
         return picture.getvalue()
 
-# %% ../nbs/00_core.ipynb #c4308bbe
+# %% ../nbs/00_core.ipynb #bea1fbe6
 def new_figure(
     rows:int=1, # of panels
     cols:int=1, # of panels
@@ -198,7 +197,7 @@ def new_figure(
     "A figure in the house style, free of pyplot's global state."
     import matplotlib
     with matplotlib.rc_context(STYLE):
-        fig = ShownFigure(figsize=size or (4.2*cols, 3*rows), layout='constrained')
+        fig = _Figure(figsize=size or (4.2*cols, 3*rows), layout='constrained')
         axs = fig.subplots(rows, cols, squeeze=False)
     if images:
         for ax in axs.flat: ax.set_axis_off()
