@@ -112,13 +112,13 @@ class Trainer:
         self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(c.average), use_buffers=True) if c.average else None
         self.step,self.loss_sum,self.history = 0,0.0,[]
 
-# %% ../nbs/10_training.ipynb #4cf6e07f
+# %% ../nbs/10_training.ipynb #982d25a2
 @patch
 def train_step(self:Trainer)->float: # the loss of this batch
     "Take one step: forward, backward, clip, update, move the schedule."
     epoch,i = divmod(self.step, self.steps)
     xb,idx = self.batches.batch(epoch, i)
-    self.model.train()
+    self.model.train(); self.model.use_depth(self.depth)
     with autocast(self.device, self.precision): logits = self.model(xb)
     loss = self.loss(logits, self.target[idx.to(self.device)])
     self.optimizer.zero_grad()
@@ -133,6 +133,13 @@ def train_step(self:Trainer)->float: # the loss of this batch
     if self.averaged: self.averaged.update_parameters(self.model)
     self.step += 1; self.loss_sum += value
     return value
+
+# %% ../nbs/10_training.ipynb #37b68224
+@patch(as_prop=True)
+def depth(self:Trainer)->float:
+    "The share of each stage's blocks that take part in the next step."
+    growing = self.config.grow*self.config.epochs*self.steps
+    return min(1.0, self.step/growing) if growing else 1.0
 
 # %% ../nbs/10_training.ipynb #87faf9f7
 @patch(as_prop=True)
@@ -157,13 +164,14 @@ def best_model(self:Trainer)->nn.Module:
     "The weights to use: averaged if they are averaged, else the latest."
     return self.averaged.module if self.averaged else self.model
 
-# %% ../nbs/10_training.ipynb #39a1465c
+# %% ../nbs/10_training.ipynb #7f89073a
 @patch
 def end_epoch(self:Trainer,
     validate:Callable, # model → dict of `val_…` numbers
     seconds:float # of training since the epoch began or was resumed
 )->dict: # the new row of the history
     "Validate and write a row of history."
+    self.best_model.use_depth(self.depth)
     row = dict(epoch=self.step//self.steps, lr=self.used_lr, train_loss=self.loss_sum/self.steps, **validate(self.best_model), seconds=round(seconds, 2))
     self.loss_sum = 0.0
     self.history.append(row)
