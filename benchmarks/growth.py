@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from resnet_pets.batches import Augment, Batches, cache_size, photo_cache
 from resnet_pets.checkpoints import build_model
-from resnet_pets.config import load_config
+from resnet_pets.config import Config
 from resnet_pets.core import COLORS, PetsError, new_figure, pick_precision
 from resnet_pets.training import Trainer
 from common import compare, find_pets, in_child, parser, peak_memory, report, spread, take_turns, timed
 
 PX = 64
-CONFIG = load_config('fast', ['model.block=basic', 'model.blocks=[1,1,1,1]', 'model.width=16', 'model.head=one_logit', 'training.epochs=1'])
+CONFIG = Config(model=dict(block='basic', blocks=(1,1,1,1), width=16), training=dict(epochs=1))
 
 def epoch(pets, folder, device, precision)->int: # MB of cache
     "Decode and train once through."

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import OxfordIIITPet
 from resnet_pets.batches import Augment, Batches, cache_size, photo_cache, plain_transform
 from resnet_pets.checkpoints import build_model
-from resnet_pets.config import load_config
+from resnet_pets.config import Config
 from resnet_pets.core import pick_precision
 from resnet_pets.training import Trainer
 from common import compare, find_pets, parser, report, spread, take_turns, timed
@@ -67,7 +67,7 @@ class Loaded:
 
 def training(batches, n, precision, blocks, steps):
     "A turn of training: seconds of `steps` steps, and how many of them went into waiting for a batch."
-    config = load_config('fast', ['training.epochs=1000', 'model.head=one_logit', f'model.blocks={blocks}'])
+    config = Config(training=dict(epochs=1000), model=dict(blocks=blocks))
     waited,make = [],batches.batch
     def batch(epoch, step):
         seconds,result = timed(lambda: make(epoch, step), batches.device)

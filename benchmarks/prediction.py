@@ -15,7 +15,7 @@ from torch import nn
 from torchvision.models.resnet import Bottleneck, ResNet
 from torchvision.transforms import v2
 from resnet_pets.checkpoints import Saved, build_model
-from resnet_pets.config import load_config
+from resnet_pets.config import Config
 from resnet_pets.core import autocast
 from resnet_pets.runs import predict_files
 from common import compare, find_pets, parser, report, take_turns, timed
@@ -44,7 +44,7 @@ def main():
     p.add_argument('--photos', type=Path, help='a folder in the official layout (default: 32 drawn pets, about as large as the real photos)')
     args = p.parse_args()
     device,(blocks,many,rounds) = args.device, ([1,1,1,1], 4, 2) if args.quick else ([3,4,23,3], 32, args.rounds)
-    config = load_config('fast', ['model.head=one_logit', f'model.blocks={blocks}', 'results.flip=false'])
+    config = Config(model=dict(blocks=blocks))
     saved = Saved(build_model(config, []).to(device, memory_format=torch.channels_last).eval(), config, [], [], MEAN, STD)
     rows,compiling = [],[]
     torch.compile(torch.neg)(torch.ones(1))   # the compiler itself is loaded here

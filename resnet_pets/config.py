@@ -104,7 +104,7 @@ class SchedulerSection(Section):
     gamma:float = Field(0.1, gt=0, le=1) # step: factor of each fall
     warmup:float = Field(0.3, gt=0, lt=1) # one_cycle: share of the run in which the rate rises
 
-# %% ../nbs/01_config.ipynb #6b5b8cc7
+# %% ../nbs/01_config.ipynb #539e14ff
 class TrainingSection(Section):
     "The loop: its length, its batches and its safeguards."
     epochs:int = Field(30, ge=1)
@@ -117,6 +117,7 @@ class TrainingSection(Section):
     class_weights:bool = False # weigh classes so that each counts the same
     average:float = Field(0.0, ge=0, lt=1) # decay of the moving average of the weights; 0: none
     grow:float = Field(0.0, ge=0, le=1) # share of the run in which the network grows to its full depth; 0: deep from the start
+    grow_size:Optional[int] = Field(None, ge=32) # pixels a side of training photos while it grows; null: data.image_size
 
 # %% ../nbs/01_config.ipynb #f4d736e2
 class ResultsSection(Section):
@@ -125,7 +126,7 @@ class ResultsSection(Section):
     splits:tuple[Literal['val', 'test'], ...] = Field(('val',), min_length=1) # evaluated when training is over
     flip:bool = False # average the logits with those of the mirrored photo
 
-# %% ../nbs/01_config.ipynb #6768fa97
+# %% ../nbs/01_config.ipynb #7346d268
 class Config(Section):
     "One experiment, complete."
     data:DataSection = DataSection()
@@ -137,6 +138,7 @@ class Config(Section):
     @model_validator(mode='after')
     def _growing(self):
         if self.training.grow and not self.model.zero_init: raise ValueError('training.grow needs model.zero_init: only a block that starts as the identity can join a network unnoticed')
+        if self.training.grow_size and not self.training.grow: raise ValueError('training.grow_size needs training.grow: it is the size of photos while the network grows')
         return self
     def dumps(self)->str:
         "The experiment as YAML, every value spelt out; `load_config` reads it back."

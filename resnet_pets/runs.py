@@ -298,7 +298,7 @@ def write_report(self:Run,
     write_text(self.file('report.md'), '\n\n'.join(parts)+'\n')
     write_text(self.file('report.json'), json.dumps(dict(evidence=evidence, splits=splits), indent=1, allow_nan=False))
 
-# %% ../nbs/11_runs.ipynb #19a2839a
+# %% ../nbs/11_runs.ipynb #c7b6b453
 def make_trainer(
     config:Config, # the experiment
     material:Material, # its photos
@@ -306,14 +306,14 @@ def make_trainer(
     precision:str
 )->Trainer: # at step 0
     "Network, batches and targets of an experiment; every photo it will need is decoded here, so that a bad one is found before the first step."
-    d,c,size = config.data, config.training, cache_size(config.data.image_size)
+    d,c = config.data, config.training
     if len(set(material.species)) < 2: raise PetsError('all photos are of one species', 'data', 'Add photos of the other')
-    caches = {s: photo_cache(material.split(s), size) for s in dict.fromkeys(('train', 'val', *config.results.splits))}
+    for s in dict.fromkeys(('val', *config.results.splits)): photo_cache(material.split(s), cache_size(d.image_size))
     pets,augment = material.split('train'), Augment(**(d.augment or Augmentation.none()).model_dump())
-    batches = Batches(caches['train'], size=d.image_size, mean=material.mean, std=material.std, batch_size=c.batch_size,
+    def batches(size): return Batches(photo_cache(pets, cache_size(size)), size=size, mean=material.mean, std=material.std, batch_size=c.batch_size,
         augment=augment, drop_last=True, seed=c.seed, device=device)
     target = [material.breeds.index(p.breed) if config.model.head == 'breeds' else p.species for p in pets]
-    return Trainer(build_model(config, material.breeds), batches, torch.tensor(target), config, precision)
+    return Trainer(build_model(config, material.breeds), batches(d.image_size), torch.tensor(target), config, precision, early=c.grow_size and batches(c.grow_size))
 
 # %% ../nbs/11_runs.ipynb #fbe78e1e
 @patch

@@ -89,7 +89,7 @@ def stop_on_interrupt():
     finally:
         if old is not None: signal.signal(signal.SIGINT, old)
 
-# %% ../nbs/10_training.ipynb #2db869fe
+# %% ../nbs/10_training.ipynb #00d8ed71
 class Trainer:
     "A training: network, batches, loss, optimizer, schedule, and how far it has come."
     def __init__(self,
@@ -97,10 +97,11 @@ class Trainer:
         batches, # `.batch(epoch, step)` gives (xb, idx); `len` is the steps of an epoch; `.device`, `.batch_size`
         target:Tensor, # (N,) class numbers of the photos that `idx` points to
         config:Config, # sections optimizer, scheduler and training
-        precision:str='fp32' # 'fp32', 'bf16' or 'fp16'
+        precision:str='fp32', # 'fp32', 'bf16' or 'fp16'
+        early=None # batches of the same photos, as a rule smaller, while the network grows
     ):
         c = config.training
-        self.batches,self.config,self.precision,self.device = batches,c,precision,torch.device(batches.device)
+        self.batches,self.early,self.config,self.precision,self.device = batches,early or batches,c,precision,torch.device(batches.device)
         self.steps = len(batches)
         if not self.steps: raise PetsError(f'fewer training photos than one batch of {c.batch_size}', 'training.batch_size', 'Lower it, or add photos')
         self.model = model.to(self.device, memory_format=torch.channels_last)
@@ -112,12 +113,12 @@ class Trainer:
         self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(c.average), use_buffers=True) if c.average else None
         self.step,self.loss_sum,self.history = 0,0.0,[]
 
-# %% ../nbs/10_training.ipynb #982d25a2
+# %% ../nbs/10_training.ipynb #03ce0842
 @patch
 def train_step(self:Trainer)->float: # the loss of this batch
     "Take one step: forward, backward, clip, update, move the schedule."
     epoch,i = divmod(self.step, self.steps)
-    xb,idx = self.batches.batch(epoch, i)
+    xb,idx = (self.batches if self.depth == 1 else self.early).batch(epoch, i)
     self.model.train(); self.model.use_depth(self.depth)
     with autocast(self.device, self.precision): logits = self.model(xb)
     loss = self.loss(logits, self.target[idx.to(self.device)])
