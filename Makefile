@@ -9,8 +9,9 @@ export PYTHONUNBUFFERED := 1
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1: \2/p' Makefile
 
-run: .venv/run ## draw pets, train ResNet-101 on them, evaluate it; results in runs/demo/
+run: .venv/run ## draw pets, train ResNet-101 on them, evaluate it, look into it; results in runs/demo/
 	$(BIN)/pets_train demo --run demo --overwrite
+	$(BIN)/pets_explain runs/demo
 
 test: .venv/dev ## every notebook and the quick tests
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --do_print --timing
@@ -18,7 +19,7 @@ test: .venv/dev ## every notebook and the quick tests
 
 test-all: test ## the same, then what is slow
 	for nb in $$(grep -rl --include='*.ipynb' '"#| slow' nbs); do $(BIN)/nbdev_test --path $$nb --flags slow --do_print || exit 1; done
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -rs
 
 notebooks: .venv/dev ## run every notebook, store its outputs, write README.md
 	$(BIN)/nbdev_export

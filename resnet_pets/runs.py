@@ -133,7 +133,7 @@ def log(self:Run,
     with open(self.file('train.log'), 'a', encoding='utf-8') as f: f.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
 # %% ../nbs/11_runs.ipynb #d0a0d824
-RUN_FILES = ('config.yaml', 'photos.csv', 'train.log', 'history.csv', 'last.ckpt', 'best.safetensors', 'predictions.csv', 'report.md', 'report.json')
+RUN_FILES = ('config.yaml', 'photos.csv', 'train.log', 'history.csv', 'last.ckpt', 'best.safetensors', 'predictions.csv', 'report.md', 'report.json', 'explain.md')
 
 def open_run(
     config:Config, # the experiment
@@ -159,7 +159,7 @@ def begin(self:Run,
     material:Material # its photos
 )->None:
     "Clear an earlier run's files; write the experiment and the list of its photos."
-    figures = [p for p in self.file('figures').glob('*.png') if p.name.startswith(('history', 'balance', 'val_', 'test_'))]
+    figures = [p for p in self.file('figures').glob('*.png') if p.name.startswith(('history', 'balance', 'val_', 'test_', 'explain_'))]
     for f in [*map(self.file, RUN_FILES), *figures]: f.unlink(missing_ok=True)
     with atomic_write(self.file('photos.csv')) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as f:
         writer = csv.writer(f, lineterminator='\n')

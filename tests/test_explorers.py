@@ -1,0 +1,192 @@
+"The explorers in a real browser: the chapter in JupyterLab, one explorer in Voilà, and the exported page without any network."
+import importlib.util, json, os, re, shutil, socket, subprocess, sys, time, urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[1]
+FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+WAIT = 300_000   # ms, for a slow machine; whatever is waited for usually comes at once
+
+def find_chromium(playwright): # its path, or the reason why there is none
+    own = Path(playwright.chromium.executable_path)
+    for path in filter(None, (own, *map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome')))):
+        if Path(path).exists(): return Path(path), ''
+    try: done = subprocess.run([sys.executable, '-m', 'playwright', 'install', 'chromium'], capture_output=True, text=True, timeout=300)
+    except subprocess.TimeoutExpired: return None, 'its download took more than 5 minutes'
+    return (own, '') if own.exists() else (None, (done.stderr or done.stdout).strip().split('\n')[-1])
+
+@pytest.fixture(scope='module')
+def browser():
+    playwright = pytest.importorskip('playwright.sync_api', reason='not tested in a browser: playwright is not installed')
+    with playwright.sync_playwright() as p:
+        path,reason = find_chromium(p)
+        if path is None: pytest.skip(f'not tested in a browser: there is no Chromium and it could not be installed ({reason})')
+        running = p.chromium.launch(executable_path=path, args=FLAGS)
+        yield running
+        running.close()
+
+@contextmanager
+def watched(browser, **how):
+    "A page; afterwards, that nothing went wrong in its console."
+    context = browser.new_context(**how)
+    context.route(re.compile(r'^https?://(?!127\.0\.0\.1)'), lambda route: route.fulfill(body=''))   # Voilà asks for MathJax, and there may be no network
+    page,errors = context.new_page(), []
+    page.set_default_timeout(WAIT)
+    page.on('console', lambda m: errors.append(m.text) if m.type == 'error' and 'debugger state' not in m.text else None)   # JupyterLab's own, when a kernel restarts
+    page.on('pageerror', lambda e: errors.append(str(e)))
+    yield page
+    context.close()
+    assert errors == []
+
+PIXELS = """async element => { const c = document.createElement('canvas');
+    for (let i = 0; i < 100; i++) try {   // a picture that is replaced while it is decoded is decoded again
+        if (element.decode) await element.decode();
+        [c.width, c.height] = [element.naturalWidth || element.width, element.naturalHeight || element.height];
+        c.getContext('2d').drawImage(element, 0, 0); return c.toDataURL();
+    } catch { await new Promise(done => setTimeout(done, 20)); }
+    throw new Error('the picture cannot be decoded'); }"""
+
+def pixels(picture): return picture.evaluate(PIXELS)
+
+PLACE = """element => { const r = element.getBoundingClientRect(), o = (element.closest('.jp-OutputArea') || document.documentElement).getBoundingClientRect();
+    return [r.x-o.x, r.y-o.y, r.width, r.height].map(Math.round); }"""   # whatever is scrolled
+
+@contextmanager
+def changes(*pictures):
+    "That what the block does makes each of these pictures another one, in the same place."
+    before,places = [pixels(p) for p in pictures],[p.evaluate(PLACE) for p in pictures]
+    yield
+    end = time.time()+WAIT/1000
+    while any(pixels(p) == b for p,b in zip(pictures, before)):
+        assert time.time() < end, 'the picture has stayed the same'
+        time.sleep(.05)
+    assert [p.evaluate(PLACE) for p in pictures] == places, 'the layout jumps'
+
+# ---- the exported page
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
+    from importlib.resources import files
+    from resnet_pets.checkpoints import load_model
+    from resnet_pets.draw import BREEDS, draw_pet
+    from resnet_pets.explorers import export_explorer
+    saved,photos = load_model(files('resnet_pets')/'assets/tiny_pets.safetensors'), {b.name: draw_pet(b, 5, (150, 120)).image for b in (BREEDS[0], BREEDS[-1])}
+    return export_explorer(saved, photos, tmp_path_factory.mktemp('page')/'explorer.html')
+
+@contextmanager
+def opened(browser, path, **how):
+    with watched(browser, **how) as page:
+        asked = []
+        page.on('request', lambda r: asked.append(r.url) if not r.url.startswith(('file:', 'data:')) else None)
+        page.goto(path.as_uri())
+        page.wait_for_selector('#film button')
+        yield page
+        assert asked == []
+
+def test_page_answers_to_keyboard_and_mouse(browser, exported):
+    with opened(browser, exported, viewport=dict(width=1200, height=2400)) as page:
+        channel,a,b,film = (page.locator(s) for s in ('#channel-picture', '#map-A', '#map-B', '#film button:nth-child(6) canvas'))
+        with changes(channel, page.locator('#tiles button:nth-child(1) canvas')): page.locator('#block').press('ArrowRight')
+        with changes(channel): page.locator('#tiles button:nth-child(3)').press('Enter')
+        assert page.locator('#tiles button:nth-child(3)').get_attribute('aria-pressed') == 'true'
+        with changes(channel): page.locator('#channel-opacity').press('ArrowLeft')
+        with changes(b): page.locator('#block-B').press('ArrowLeft')
+        with changes(a, b, film): page.locator('#method').select_option('layercam')
+        with changes(a, film): page.locator('#class-A').select_option('1')
+        with changes(a): page.locator('#film button:nth-child(4)').click()
+        with changes(a, b, film): page.locator('#heat-opacity').press('ArrowLeft')
+        with changes(a, b, channel, film): page.locator('#photos button:nth-child(2)').press('Enter')
+
+NAMELESS = """() => [...document.querySelectorAll('button, input, select, canvas[role=img]')].filter(e => !e.getAttribute('aria-label') && !e.labels?.[0]?.textContent.trim() && !e.textContent.trim()).map(e => e.outerHTML)"""
+CONTRAST = """() => { const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).map(v => (v /= 255) <= .03928 ? v/12.92 : ((v+.055)/1.055)**2.4); return .2126*r + .7152*g + .0722*b; };
+    const paper = e => { const c = getComputedStyle(e).backgroundColor; return c !== 'rgba(0, 0, 0, 0)' || !e.parentElement ? c : paper(e.parentElement); };
+    return [...document.querySelectorAll('h1, h2, p, td, th, span, button, select, output, footer section')].filter(e => e.textContent.trim() && e.checkVisibility()).map(e => {
+        const [a, b] = [light(getComputedStyle(e).color), light(paper(e))].sort((x, y) => y-x); return [(a+.05)/(b+.05), e.outerHTML.slice(0, 80)]; }).filter(([ratio]) => ratio < 4.5); }"""
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+@pytest.mark.parametrize('width', [360, 1200])
+def test_page_suits_everyone(browser, exported, scheme, width):
+    with opened(browser, exported, viewport=dict(width=width, height=800), color_scheme=scheme) as page:
+        assert page.evaluate(NAMELESS) == []
+        assert page.evaluate(CONTRAST) == []
+        assert page.evaluate('document.documentElement.scrollWidth') <= width
+
+# ---- JupyterLab and Voilà
+
+def notebook(*sources)->str:
+    cells = [dict(cell_type='code', id=f'c{i}', metadata={}, source=s, execution_count=None, outputs=[]) for i,s in enumerate(sources)]
+    return json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(display_name='python3', language='python', name='python3')), nbformat=4, nbformat_minor=5))
+
+@contextmanager
+def server(folder, *command):
+    "A Jupyter application with settings of its own; its address."
+    with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
+    settings = {'notebook-extension/tracker': dict(windowingMode='none'), 'apputils-extension/notification': dict(fetchNews='false', checkForUpdates=False)}
+    for name,value in settings.items():
+        file = folder/f'settings/@jupyterlab/{name}.jupyterlab-settings'
+        file.parent.mkdir(parents=True); file.write_text(json.dumps(value))
+    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), **{f'JUPYTER{k}': str(folder/v) for k,v in dict(_CONFIG_DIR='config', _DATA_DIR='data', _RUNTIME_DIR='runtime', LAB_SETTINGS_DIR='settings', LAB_WORKSPACES_DIR='workspaces').items()})
+    log = folder/'server.log'
+    with open(log, 'w') as out: process = subprocess.Popen([sys.executable, '-m', *command, f'--port={port}', '--no-browser'], cwd=folder, env=env, stdout=out, stderr=out)
+    try:
+        for _ in range(240):
+            assert process.poll() is None, log.read_text()
+            try: urllib.request.urlopen(f'http://127.0.0.1:{port}/', timeout=60); break
+            except (OSError, urllib.error.URLError): time.sleep(.5)
+        yield f'http://127.0.0.1:{port}'
+    finally:
+        process.terminate()
+        process.wait(60)
+
+def explorer(page, text, pane): # the output that holds this text, and its large pictures
+    output = page.locator(pane).filter(has_text=text).first
+    output.locator('img.widget-image').first.wait_for()
+    return output, [picture for picture in output.locator('img.widget-image').all() if picture.bounding_box() and picture.bounding_box()['width'] > 300]
+
+def check_feature_maps(page, pane):
+    output,(large,) = explorer(page, 'The strongest channels', pane)
+    slider,opacity = output.locator('[role=slider]').all()[:2]
+    tile = output.locator('img.widget-image[title^="channel"]').nth(2)
+    outputs = page.locator('.jp-OutputArea-output').count()
+    with changes(large, tile): slider.press('ArrowRight')
+    with changes(large): opacity.press('ArrowLeft')
+    with changes(large): output.get_by_role('button', name='layer3').press('Enter')
+    with changes(large): output.locator('.jupyter-button:visible').filter(has_text='layer1').click()
+    assert large.get_attribute('title').startswith('channel') and page.locator('.jp-OutputArea-output').count() == outputs
+
+def test_chapter_in_jupyterlab(browser, tmp_path):
+    pytest.importorskip('jupyterlab', reason='not tested in JupyterLab: it is not installed')
+    chapter = shutil.copy(ROOT/'nbs/15_explorers.ipynb', tmp_path/'chapter.ipynb')
+    cells = sum(c['cell_type'] == 'code' for c in json.loads(chapter.read_text(encoding='utf-8'))['cells'])
+    with server(tmp_path, 'jupyterlab', '--allow-root', '--IdentityProvider.token=', f'--ServerApp.root_dir={tmp_path}') as address, watched(browser, viewport=dict(width=1300, height=1400)) as page:
+        page.goto(f'{address}/lab/tree/chapter.ipynb')
+        page.locator('.jp-NotebookPanel .jp-CodeCell').first.wait_for()
+        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state='attached')
+        page.get_by_role('menuitem', name='Run', exact=True).click()
+        page.get_by_role('menuitem', name='Restart Kernel and Run All Cells').click()
+        page.get_by_role('button', name='Confirm Kernel Restart').click()
+        faults = page.locator('[data-mime-type="application/vnd.jupyter.error"]')
+        page.locator('.jp-CodeCell .jp-InputPrompt').filter(has_text=f'[{cells}]:').or_(faults).first.wait_for()
+        assert faults.all_inner_texts() == []
+        check_feature_maps(page, '.jp-Cell-outputArea')
+        looks,(a,b) = explorer(page, 'as depth grows', '.jp-Cell-outputArea')
+        with changes(a): looks.get_by_label('class A').select_option('dog')
+        with changes(b): looks.locator('[role=slider]').nth(2).press('ArrowLeft')
+        with changes(a): looks.get_by_role('button', name='layer3.1').click()
+        mistakes,_ = explorer(page, 'look at', '.jp-Cell-outputArea')
+        mistakes.get_by_role('button', name='Grad-CAM').click()
+        mistakes.get_by_text('as depth grows').wait_for()
+        page.frame_locator('iframe[title^="Explorer"]').locator('#film button').last.wait_for()
+
+def test_voila(browser, tmp_path):
+    if not importlib.util.find_spec('voila'): pytest.skip('not tested in Voilà: it is not installed')
+    (tmp_path/'one.ipynb').write_text(notebook("""from importlib.resources import files
+from resnet_pets.checkpoints import load_model
+from resnet_pets.draw import BREEDS, draw_pet
+from resnet_pets.explorers import FeatureMapExplorer
+FeatureMapExplorer(load_model(files('resnet_pets')/'assets/tiny_pets.safetensors'), draw_pet(BREEDS[0], 3, (150, 120)).image)"""))
+    with server(tmp_path, 'voila', 'one.ipynb') as address, watched(browser, viewport=dict(width=1300, height=1400)) as page:
+        page.goto(address)
+        check_feature_maps(page, 'body')
