@@ -74,9 +74,10 @@ def explain(
     named,saved,place = photos is not None and name_photos(photos), run.saved, pick_device(device)
     if photos is not None and not 0 < len(named) <= 16: raise PetsError(f'{len(named)} photos to look at', 'photos', 'Give 1 to 16')
     images,pets = _own_photos(run, judged) if photos is None else ({name: open_image(source, name) for name,source in named.items()}, [])
-    for old in run.file('figures').glob('explain_*.png'): old.unlink()
-    figures = {name: save_figure(fig, run.file(f'figures/explain_{name}.png')) for name,fig in explain_figures(saved, images, place).items()}
+    drawn = explain_figures(saved, images, place)
     heat = faithfulness(saved, pets, device=place, sanity=False, steps=5) if pets else None
+    for old in run.file('figures').glob('explain_*.png'): old.unlink()
+    figures = {name: save_figure(fig, run.file(f'figures/explain_{name}.png')) for name,fig in drawn.items()}
     return write_text(run.file('explain.md'), _page(run, list(images), figures, heat))
 
 def _page(run, names, figures, heat)->str:

@@ -451,6 +451,7 @@ def _moved(self:_Explorer, change):
 
 @patch
 def load(self:_Explorer, before=None):
+    "Compute what the chosen photo needs; if it can't be read, say so and go back to the one before."
     self.say(f'Computing {self.photo.value} …')
     try: self.analyses,text = {name: self.desk.analysis(self.photo.value, name) for name in self.desk.subjects},''
     except PetsError as e:
@@ -469,6 +470,7 @@ def _uploaded(self:_Explorer, change):
 
 @patch
 def open(self:_Explorer, name:str):
+    "Look at the photo of this name, which may be new on the desk."
     moving,self.moving = self.moving,True
     before,self.photo.options = self.photo.value,list(self.desk.photos)
     self.photo.value = before if before in self.desk.photos else name
@@ -545,6 +547,7 @@ def _choice(explorer, label, options):
 # %% ../nbs/15_explorers.ipynb #c085
 @patch
 def settle(self:FeatureMapExplorer, moved):
+    "Bring stage, block and channel in line with the control that moved."
     maps = self.analyses[self.model.value].maps
     groups = stages({b: m.shape for b,m in maps.items()})
     if self.block.options != tuple(maps):
@@ -559,6 +562,7 @@ def settle(self:FeatureMapExplorer, moved):
 
 @patch
 def draw(self:FeatureMapExplorer):
+    "Show what the controls say."
     analysis,block,channel = self.analyses[self.model.value],self.block.value,self.channel.value
     at,maps = (self.photo.value, self.model.value, block),analysis.maps[block]
     if self.changed('large', at, channel, self.opacity.value):
@@ -609,6 +613,7 @@ def _pane(self:GradCamExplorer, letter):
 
 @patch
 def settle(self:GradCamExplorer, moved):
+    "Bring the blocks and classes of both maps in line with the photo and the network."
     for i,pane in enumerate(self.panes):
         analysis = self.analyses[pane.model.value]
         if pane.block.options != tuple(analysis.blocks):
@@ -623,6 +628,7 @@ def settle(self:GradCamExplorer, moved):
 # %% ../nbs/15_explorers.ipynb #c102
 @patch
 def draw(self:GradCamExplorer):
+    "Show what the controls say."
     method,opacity,analyses = self.method.value,self.opacity.value,[self.analyses[p.model.value] for p in self.panes]
     tops = [float(a.cams[p.block.value, p.name.value, method].max()) for a,p in zip(analyses, self.panes)]
     shared = self.same_scale.value and not self.same_scale.disabled
@@ -705,12 +711,14 @@ class MistakeExplorer(_Explorer):
 # %% ../nbs/15_explorers.ipynb #c118
 @patch
 def settle(self:MistakeExplorer, moved):
+    "List the photos that the controls ask for, and keep the page among them."
     self.rows = [i for i in hardest(self.predictions, self.show.value, self.species.value, self.breed.value) if self.predictions.name[i] in self.sources]
     self.page.max = max(1, -(-len(self.rows)//12))
     if moved in (self.show, self.species, self.breed): self.page.value = 1
 
 @patch
 def draw(self:MistakeExplorer):
+    "Show the page, and one of the two explorers below it."
     p,chosen = self.predictions,self.rows[12*self.page.value-12:12*self.page.value]
     def small(i): return self.desk.memory.get(('thumbnail', p.name[i]), lambda: np.frombuffer(thumbnail(self.sources[p.name[i]], p.name[i]), np.uint8)).tobytes()
     if self.changed('tiles', chosen): self.tiles.show({i: (p.name[i], small(i)) for i in chosen}, sum(n in self.sources for n in p.name))
