@@ -12,7 +12,8 @@ from torchvision.models import ResNet
 from torchvision.models.resnet import Bottleneck
 from resnet_pets.core import COLORS, new_figure, seeded
 from resnet_pets.draw import BREEDS, draw_pet
-from resnet_pets.explorers import FeatureMapExplorer, GradCamExplorer, Subject, analyse
+from resnet_pets.explorers import FeatureMapExplorer, GradCamExplorer
+from resnet_pets.pictures import Subject, analyse
 from resnet_pets.features import feature_maps
 from common import compare, parser, report, take_turns, timed
 

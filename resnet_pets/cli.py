@@ -4,10 +4,11 @@
 
 # %% ../nbs/16_cli.ipynb #c002
 from __future__ import annotations
-import argparse, csv, inspect, io, json as jsonlib, math, os, sys
+import argparse, csv, inspect, io, json as jsonlib, os, sys
 from functools import wraps
 from itertools import islice
 from pathlib import Path
+from typing import Literal, get_args, get_type_hints
 import torch
 from fastcore.docments import docments
 from .core import PetsError, Table, pick_device, save_figure, write_text
@@ -24,14 +25,21 @@ from .explain import explain
 from .explorers import name_photos
 
 # %% auto #0
-__all__ = ['Parser', 'make_parser', 'one_line', 'number', 'command', 'model_check', 'pets_check', 'pets_stats', 'say_result',
-           'pets_train', 'pets_evaluate', 'in_words', 'pets_compare', 'find_photos', 'as_text', 'pets_predict',
-           'pets_explain']
+__all__ = ['Parser', 'make_parser', 'one_line', 'command', 'model_check', 'pets_check', 'pets_stats', 'say_result', 'pets_train',
+           'pets_evaluate', 'in_words', 'pets_compare', 'find_photos', 'as_text', 'pets_predict', 'pets_explain']
 
-# %% ../nbs/16_cli.ipynb #c009
+# %% ../nbs/16_cli.ipynb #c008
 class Parser(argparse.ArgumentParser):
     "A parser that complains in one line."
     def error(self, message): self.exit(2, f'{self.prog}: {message}. Try {self.prog} --help\n')
+
+# %% ../nbs/16_cli.ipynb #c009
+def _option(name): return '--'+name.replace('_', '-')
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action):
+        shows = action.option_strings and action.default and action.default is not argparse.SUPPRESS
+        return action.help + ' (default: %(default)s)'*bool(shows)
 
 # %% ../nbs/16_cli.ipynb #c010
 def make_parser(
@@ -39,13 +47,16 @@ def make_parser(
     name:str # of the command
 )->argparse.ArgumentParser:
     "The parser of a command, read off its function."
-    parser = Parser(prog=name, description=inspect.getdoc(f), formatter_class=argparse.RawDescriptionHelpFormatter)
-    helps = docments(f)
+    parser = Parser(prog=name, description=inspect.getdoc(f), formatter_class=_Help, allow_abbrev=False)
+    helps,kinds = docments(f),get_type_hints(f)
     for p in inspect.signature(f).parameters.values():
-        text,positional,many = (helps[p.name] or '').replace('%', '%%'), p.default is p.empty or p.default == (), p.annotation in ('list', list)
-        if p.default is False: parser.add_argument(f'--{p.name}', action='store_true', help=text)
-        elif positional: parser.add_argument(p.name, nargs=('*' if p.default == () else '+') if many else None, help=text)
-        else: parser.add_argument(f'--{p.name}', default=p.default, help=text + (f' (default: {p.default})' if p.default else ''))
+        kind,how = kinds[p.name],dict(help=(helps[p.name] or '').replace('%', '%%'))
+        if kind is list: how |= dict(nargs='*' if p.default == () else '+')
+        elif kind in (int, float): how |= dict(type=kind)
+        elif kind is not bool: how |= dict(choices=get_args(kind) or None)
+        if p.default is p.empty or kind is list: parser.add_argument(p.name, **how)
+        elif kind is bool: parser.add_argument(_option(p.name), action='store_true', **how)
+        else: parser.add_argument(_option(p.name), default=p.default, **how)
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     return parser
 
@@ -59,18 +70,6 @@ def one_line(
     return f'unexpected {type(error).__name__}: {" ".join(str(error).split())}. Run again with --debug and report it'
 
 # %% ../nbs/16_cli.ipynb #c014
-def number(
-    text:str, # as written on the command line
-    name:str, # of the option
-    kind:type=float # or int
-)->float:
-    "Read a finite number; `PetsError` if it is none."
-    try:
-        if math.isfinite(value := kind(text)): return value
-    except ValueError: pass
-    raise PetsError(f"'{text}' is not a {'whole ' if kind is int else ''}number", f'--{name}')
-
-# %% ../nbs/16_cli.ipynb #c016
 def command(
     f # a function with docments that returns an exit code, or None for 0
 ):
@@ -79,14 +78,16 @@ def command(
     def run(argv=None)->int:
         args = vars(make_parser(f, f.__name__).parse_intermixed_args(argv))
         debug = args.pop('debug')
-        try: return f(**args) or 0
-        except BrokenPipeError:   # nobody reads on, as with `| head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        except KeyboardInterrupt: print(f'{f.__name__}: stopped', file=sys.stderr); return 2
+        try:
+            code = f(**args) or 0
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # nobody reads on, as with `| head`
+        except KeyboardInterrupt: print(f'{f.__name__}: stopped', file=sys.stderr)
         except Exception as e:
             if debug: raise
-            print(f'{f.__name__}: {one_line(e)}', file=sys.stderr); return 2
+            print(f'{f.__name__}: {one_line(e)}', file=sys.stderr)
+        return 2
     return run
 
 # %% ../nbs/16_cli.ipynb #c021
@@ -106,33 +107,37 @@ def model_check(
 def pets_check(
     folder:str, # photos in the official layout, or just with a folder `images`
     json:str='', # also write the findings to this file
-    recipe:str='demo', # the recipe or YAML file whose network is checked
+    recipe:str='demo', # the recipe or YAML file whose network is checked, with a head of two logits
     photos_only:bool=False # leave the network out
 )->int:
-    """Check every photo of a folder, and the network.
+    """Check every photo of a folder, and, if none is at fault, the network on a few of them.
 
     Exit code: 0 all is well, 1 faults were found, 2 could not be checked."""
-    check = check_photos(folder)
-    print(check)
+    config,check = load_config(recipe, ['model.head=two_logits']),check_photos(folder)
     found = check.to_dict()
-    if not photos_only:
-        diary,losses = model_check(read_pets(folder), load_config(recipe, ['model.head=two_logits']))
-        print(f'\n{diary}\n\none batch learnt by heart: loss {losses[0]:.3f} → {losses[-1]:.4f}')
-        found |= dict(model=dict(stages=diary.rows, losses=losses))
+    print(check)
     if json: write_text(json, jsonlib.dumps(found, indent=1))
+    if not photos_only and not check.faults:
+        found |= dict(model=_say_model(*model_check(read_pets(folder), config)))
+        if json: write_text(json, jsonlib.dumps(found, indent=1))
     print(f'\n{len(check.faults)} faults, {len(check.notes)} notes')
     return 1 if check.faults else 0
 
-# %% ../nbs/16_cli.ipynb #c031
+# %% ../nbs/16_cli.ipynb #c024
+def _say_model(diary, losses):
+    print(f'\n{diary}\n\none batch learnt by heart: loss {losses[0]:.3f} → {losses[-1]:.4f}')
+    return dict(stages=diary.rows, losses=losses)
+
+# %% ../nbs/16_cli.ipynb #c032
 @command
 def pets_stats(
     folder:str, # photos in the official layout
     figures:str='', # also save the figures into this folder
-    val_fraction:str='0.2', # share of trainval that is validation and left out of mean and std
-    split_seed:str='0' # seed of that split
+    val_fraction:float=0.2, # share of trainval that is validation and left out of mean and std
+    split_seed:int=0 # seed of that split
 )->int:
     "Channel mean and std of the training photos, balance of classes and breeds, sizes of the photos."
-    pets = split_pets(read_pets(folder), number(val_fraction, 'val_fraction'), number(split_seed, 'split_seed', int))
+    pets = split_pets(read_pets(folder), val_fraction, split_seed)
     train = select(pets, 'train')
     mean,std = channel_stats(pets)
     print(f'{balance(pets)}\n\n{image_sizes(pets)}\n')
@@ -142,7 +147,7 @@ def pets_stats(
         made = dict(balance=plot_balance(pets), sizes=plot_sizes(pets), channels=plot_channels({'training part': (mean, std)}))
         for name,fig in made.items(): print(save_figure(fig, Path(figures)/f'{name}.png'))
 
-# %% ../nbs/16_cli.ipynb #c035
+# %% ../nbs/16_cli.ipynb #c036
 def say_result(
     run # a `Run`, finished
 )->None:
@@ -150,7 +155,13 @@ def say_result(
     rows = [dict(split=s, photos=m['n'], loss=m['loss'], roc_auc=m['roc_auc'], accuracy=m['accuracy']) for s,m in run.report['splits'].items()]
     print(f'\n{Table(rows)}\n\nlook at:            {run.folder}/report.md and {run.folder}/figures/')
 
-# %% ../nbs/16_cli.ipynb #c036
+# %% ../nbs/16_cli.ipynb #c037
+def _say_next(run):
+    if run.config.data.source == 'drawn': print('on real photos:     pets_train fast data.folder=PATH, or data.source=official to download them')
+    print(f'on photos of yours: pets_predict {run.folder} FILES')
+    print(f'look inside:        pets_explain {run.folder}')
+
+# %% ../nbs/16_cli.ipynb #c038
 @command
 def pets_train(
     recipe:str, # the name of a shipped recipe, or a YAML file
@@ -166,55 +177,53 @@ def pets_train(
       pets_train fast data.folder=PATH training.epochs=40 --run mine
       pets_train fast data.folder=PATH training.epochs=40 --run mine --resume
     Exit code: 0 done, 1 stopped by Ctrl-C with a checkpoint, 2 could not be done."""
-    config = load_config(recipe, overrides)
-    name = run or Path(recipe).stem
-    result = fit(config, name, resume, overwrite)
+    if resume and overwrite: raise PetsError('--resume carries on, --overwrite begins anew', 'options', 'Give one of them')
+    result = fit(load_config(recipe, overrides), run or Path(recipe).stem, resume, overwrite)
     if not result.finished: return 1
     say_result(result)
-    if config.data.source == 'drawn': print('on real photos:     pets_train fast data.folder=PATH, or data.source=official to download them')
-    print(f'on photos of yours: pets_predict {result.folder} FILES')
-    print(f'look inside:        pets_explain {result.folder}')
+    _say_next(result)
 
-# %% ../nbs/16_cli.ipynb #c042
+# %% ../nbs/16_cli.ipynb #c044
 @command
 def pets_evaluate(
     run:str, # folder of a run, e.g. runs/demo
-    split:str='val', # val or test; test is for the final evaluation alone
+    split:Literal['val', 'test']='val', # test is for the final evaluation alone
     device:str='' # auto, cpu, cuda or mps (default: as in training)
 )->int:
     "Evaluate the best weights of a run on a split; predictions, figures and report go into the run."
-    if split not in ('val', 'test'): raise PetsError(f"unknown split '{split}'", '--split', 'Use val or test')
     result = load_run(run)
     metrics = result.evaluate([split], device=device)[split]
     print(f'{report_table(metrics)}\n')
     say_result(result)
 
-# %% ../nbs/16_cli.ipynb #c046
+# %% ../nbs/16_cli.ipynb #c048
+def _p_value(p): return f'p = {p:.2g}' if p >= .0001 else 'p < 0.0001'
+
+def _rank_words(difference, interval, p, **_):
+    better,(low,high) = ('A', interval) if difference >= 0 else ('B', [-v for v in interval[::-1]])
+    says = f'{better} ranks better' if p < .05 else 'No difference in ranking is shown'
+    return f'{says}: ROC-AUC of {better} {abs(difference):+.3f} [{low:.3f}, {high:.3f}], {_p_value(p)} (DeLong).'
+
+def _call_words(n, a_only, b_only, p, **_):
+    says = f"{'A' if a_only > b_only else 'B'} is right more often" if p < .05 else 'No difference in accuracy is shown'
+    return f'{says}: of {n:,} photos, A alone is right on {a_only}, B alone on {b_only}, {_p_value(p)} (McNemar, exact).'
+
+# %% ../nbs/16_cli.ipynb #c049
 def in_words(
     ranking:dict, # from `delong`
     calls:dict # from `mcnemar`
 )->str: # two lines
-    "What the two tests of runs A and B found."
-    ahead = ranking['difference'] >= 0
-    low,high = ranking['interval'] if ahead else [-v for v in ranking['interval'][::-1]]
-    better = 'A' if ahead else 'B'
-    ranks = f'{better} ranks better' if ranking['p'] < .05 else 'No difference in ranking is shown'
-    counts = f"of {calls['n']:,} photos, A alone is right on {calls['a_only']}, B alone on {calls['b_only']}"
-    right = f"{'A' if calls['a_only'] > calls['b_only'] else 'B'} is right more often" if calls['p'] < .05 else 'No difference in accuracy is shown'
-    return f"""{ranks}: ROC-AUC of {better} {abs(ranking['difference']):+.3f} [{low:.3f}, {high:.3f}], {_p_value(ranking['p'])} (DeLong).
-{right}: {counts}, {_p_value(calls['p'])} (McNemar, exact)."""
+    "What the two tests of runs A and B found; the difference is that of the better one, so never negative."
+    return _rank_words(**ranking)+'\n'+_call_words(**calls)
 
-def _p_value(p:float)->str: return f'p = {p:.2g}' if p >= .0001 else 'p < 0.0001'
-
-# %% ../nbs/16_cli.ipynb #c048
+# %% ../nbs/16_cli.ipynb #c051
 @command
 def pets_compare(
     a:str, # folder of a run
     b:str, # folder of another
-    split:str='val' # val or test
+    split:Literal['val', 'test']='val' # whose photos
 )->int:
     "Two runs on the same photos: results with 95% intervals, what differs in their experiments, and whether one is better."
-    if split not in ('val', 'test'): raise PetsError(f"unknown split '{split}'", '--split', 'Use val or test')
     runs = dict(A=load_run(a), B=load_run(b))
     answers = [r.answers(split) for r in runs.values()]
     ranking,calls = delong(*answers), mcnemar(*answers)
@@ -222,8 +231,9 @@ def pets_compare(
     print(Table([{'': name} | row for name,row in zip(runs, results)]))
     changed = differences({name: r.config for name,r in runs.items()})
     print(f"\n{changed if changed.rows else 'The experiments are the same.'}\n\n{in_words(ranking, calls)}")
+    if split == 'val': print('These photos also chose the epoch of each run; --split test asks innocent ones.')
 
-# %% ../nbs/16_cli.ipynb #c057
+# %% ../nbs/16_cli.ipynb #c060
 def find_photos(
     names # files and folders
 )->list[Path]: # every file named, and every photo below every folder named, sorted
@@ -235,7 +245,7 @@ def find_photos(
     if not found: raise PetsError('no photos in it', names[0], f"Photos end in {', '.join(sorted(PHOTO_ENDINGS))}")
     return found
 
-# %% ../nbs/16_cli.ipynb #c059
+# %% ../nbs/16_cli.ipynb #c062
 def as_text(
     table:Table,
     format:str # 'table', 'csv' or 'json'
@@ -248,18 +258,17 @@ def as_text(
     writer.writeheader(); writer.writerows(table.rows)
     return out.getvalue().rstrip()
 
-# %% ../nbs/16_cli.ipynb #c061
+# %% ../nbs/16_cli.ipynb #c064
 @command
 def pets_predict(
     run:str, # folder of a run, e.g. runs/demo
     files:list, # photos, or folders of photos
-    format:str='table', # table, csv or json
+    format:Literal['table', 'csv', 'json']='table', # of what is printed
     device:str='auto' # auto, cpu, cuda or mps
 )->int:
     """Say of each photo whether it shows a cat or a dog, and how sure that is.
 
     Exit code: 0 all were read, 1 some could not be read (they are listed), 2 nothing could be done."""
-    if format not in ('table', 'csv', 'json'): raise PetsError(f"unknown format '{format}'", '--format', 'Use table, csv or json')
     paths,saved = find_photos(files), load_run(run).saved
     table = predict_files(saved, paths, pick_device(device))
     print(as_text(table, format))
@@ -267,7 +276,7 @@ def pets_predict(
     if failed: print(f'pets_predict: {len(failed)} of {len(paths)} files could not be read', file=sys.stderr)
     return 1 if failed else 0
 
-# %% ../nbs/16_cli.ipynb #c068
+# %% ../nbs/16_cli.ipynb #c071
 @command
 def pets_explain(
     run:str, # folder of a run, e.g. runs/demo

@@ -4,23 +4,27 @@
 
 # %% ../nbs/15a_explain.ipynb #c002
 from __future__ import annotations
+import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 from PIL.Image import Image
+from torch import Tensor
 from .core import PetsError, pick_device, save_figure, write_text
 from .data import open_photo
-from .evaluation import species_logit
+from .evaluation import SPECIES
 from .checkpoints import Saved
 from .runs import Run, prepare
-from .features import conv_filters, conv_layers, feature_maps, plot_feature_maps, plot_filters
+from .features import conv_filters, conv_layers, plot_feature_maps, plot_filters, uncompiled
 from .gradcam import activations_and_gradients, film_strip, gradcam, plot_cams
-from .faithfulness import faithfulness
-from .explorers import name_photos, open_image, stages, subject
+from .faithfulness import Faithfulness, faithfulness
+from .pictures import Subject, stages, subject
+from .explorers import name_photos, open_image
 
 # %% auto #0
-__all__ = ['chosen_filters', 'explain_figures', 'explain']
+__all__ = ['chosen_filters', 'species_heats', 'explain_figures', 'explain']
 
 # %% ../nbs/15a_explain.ipynb #c008
 def chosen_filters(
@@ -31,28 +35,44 @@ def chosen_filters(
     return list(dict.fromkeys(names[i] for i in (0, min(1, len(names)-1), len(names)//2, -1)))
 
 # %% ../nbs/15a_explain.ipynb #c011
+def species_heats(
+    seen:Subject, # of a network of ours
+    x:Tensor # (N,3,S,S), normalised
+)->tuple[dict, dict, Tensor]: # block → what it sees (N,C,h,w); (block, 'cat' or 'dog') → Grad-CAM (N,h,w), signed; (N,) the logit, dog minus cat; on the CPU
+    "What each block sees, and what speaks there for either species."
+    found,cams = activations_and_gradients(seen.model, x, list(seen.blocks.values()), lambda output: seen.answer(output)[0][:,1]), {}
+    maps = {block: found.activations[layer].cpu() for block,layer in seen.blocks.items()}
+    for block,layer in seen.blocks.items():
+        dog = gradcam(maps[block], found.gradients[layer].cpu())
+        cams |= {(block, 'cat'): -dog, (block, 'dog'): dog}
+    return maps, cams, found.scores.cpu()
+
+# %% ../nbs/15a_explain.ipynb #c014
+def _draw(names, photos, maps, cams, z)->dict: # all figures but the filters
+    ends = [group[-1] for group in stages({block: m.shape[1:] for block,m in maps.items()}).values()]
+    said = [SPECIES[int(v > 0)] for v in z]
+    titles = [f'{name}\n{kind}, {abs(v):.1f}' for name,kind,v in zip(names, said, z.tolist())]
+    figures = dict(cams=plot_cams({f'{kind}\n{b}': cams[b, kind] for b in ends[:-3:-1] for kind in SPECIES}, photos, titles))
+    for i,kind in enumerate(said):
+        figures[f'{i+1}_maps'] = plot_feature_maps({b: maps[b] for b in ends}, photos, i)
+        figures[f'{i+1}_depth'] = film_strip({b: cams[b, kind] for b in maps}, photos, i)
+    return figures
+
+# %% ../nbs/15a_explain.ipynb #c015
 def explain_figures(
-    saved:Saved, # network and context
+    saved:Saved, # network and context; not changed
     images:Mapping[str, Image], # name → photo, RGB; N of them
     device='cpu' # where
 )->dict[str, Figure]: # 'filters', 'cams', and of each photo '1_maps', '1_depth', …
     "Look into a network with a few photos."
-    seen,model,names = subject(saved), saved.model.to(device), list(images)
+    model = copy.deepcopy(uncompiled(saved.model)).to(device)
+    seen = replace(subject(saved), model=model)
     squares = [seen.square(image, seen.size) for image in images.values()]
     photos,x = torch.stack([torch.from_numpy(s.copy()).permute(2, 0, 1)/255 for s in squares]), torch.cat([seen.input(s) for s in squares])
-    found = activations_and_gradients(model, x, list(seen.blocks.values()), lambda logits: species_logit(logits, saved.breed_species))
-    maps,z = {b: found.activations[layer].cpu() for b,layer in seen.blocks.items()}, found.scores.cpu()
-    dog = {b: gradcam(found.activations[layer], found.gradients[layer]).cpu() for b,layer in seen.blocks.items()}
-    ends = [group[-1] for group in stages({b: m.shape[1:] for b,m in maps.items()}).values()]
-    titles = [f"{name}\n{'dog' if v > 0 else 'cat'}, {abs(v):.1f}" for name,v in zip(names, z.tolist())]
-    figures = dict(filters=plot_filters({n: conv_filters(model, n) for n in chosen_filters(model)}, columns=2),
-        cams=plot_cams({f'{kind}\n{b}': sign*dog[b] for b in ends[:-3:-1] for kind,sign in (('cat', -1), ('dog', 1))}, photos, titles))
-    for i in range(len(names)):
-        figures[f'{i+1}_maps'] = plot_feature_maps({b: maps[b] for b in ends}, photos, i)
-        figures[f'{i+1}_depth'] = film_strip({b: z[i].sign()*m for b,m in dog.items()}, photos, i)
-    return figures
+    filters = plot_filters({name: conv_filters(model, name) for name in chosen_filters(model)}, columns=2)
+    return dict(filters=filters) | _draw(list(images), photos, *species_heats(seen, x))
 
-# %% ../nbs/15a_explain.ipynb #c016
+# %% ../nbs/15a_explain.ipynb #c020
 def _spread(things, n:int)->list: # n of them, evenly spread
     things = list(things)
     return [things[i*len(things)//n] for i in range(min(n, len(things)))] if len(things) > n else things
@@ -63,27 +83,34 @@ def _own_photos(run, judged:int):
     val = material.split('val')
     return {p.name: open_photo(p.path) for p in _spread(val, 4)}, _spread([p for p in val if p.trimap], judged)
 
-# %% ../nbs/15a_explain.ipynb #c018
+# %% ../nbs/15a_explain.ipynb #c023
+_ABOUT_HEAT = ("Uniform heat, the blob and the edges do not know the network: a map that is no better shows nothing about it. 'empty' counts maps without anything positive. "
+    'Whether the map changes when the network forgets is not tested here; see `faithfulness(...).sanity`.')
+
+def _heat_section(heat:Faithfulness|None)->list[str]:
+    if not heat: return []
+    return ['## Is the heat on the animal?', f'{heat.title}, means over {len(heat.photos)} validation photos with 95% intervals, beside baselines:', heat.table.markdown(), _ABOUT_HEAT]
+
+def _page(title, names, figures, heat)->str: # `figures`: key → file
+    def picture(key, alt): return f'![{alt}](figures/{figures[key].name})'
+    parts = [f'# {title}', '## Filters', picture('filters', 'filters of four layers'), '## What speaks for a cat, and what for a dog',
+        'Above each photo, the species that the network names and its logit.', picture('cams', 'Grad-CAM of both species'), *_heat_section(heat)]
+    for i,name in enumerate(names, 1): parts += [f'## {name}', picture(f'{i}_maps', f'feature maps of {name}'), picture(f'{i}_depth', f'heat by depth of {name}')]
+    return '\n\n'.join(parts)+'\n'
+
+# %% ../nbs/15a_explain.ipynb #c024
 def explain(
     run:Run, # with trained weights
     photos=None, # as for `name_photos`, 16 at most; by default four of its validation photos
     judged:int=48, # of its validation photos with a trimap, so many are judged; none if `photos` are given
     device:str='auto' # where
 )->Path: # RUN/explain.md
-    "Look into the network of a run: figures, and a page with all of them and the table of the heat. Raises `PetsError` if a photo can't be read, its own photos are gone, or too many are given."
-    named,saved,place = photos is not None and name_photos(photos), run.saved, pick_device(device)
-    if photos is not None and not 0 < len(named) <= 16: raise PetsError(f'{len(named)} photos to look at', 'photos', 'Give 1 to 16')
-    images,pets = _own_photos(run, judged) if photos is None else ({name: open_image(source, name) for name,source in named.items()}, [])
+    "Look into the network of a run: figures, and a page with all of them and the table of the heat. Raises `PetsError` if a photo can't be read, its own photos are gone, or there are none or too many."
+    named,saved,place = None if photos is None else name_photos(photos), run.saved, pick_device(device)
+    if named is not None and not 0 < len(named) <= 16: raise PetsError(f'{len(named)} photos to look at', 'photos', 'Give 1 to 16')
+    images,pets = _own_photos(run, judged) if named is None else ({name: open_image(source, name) for name,source in named.items()}, [])
     drawn = explain_figures(saved, images, place)
     heat = faithfulness(saved, pets, device=place, sanity=False, steps=5) if pets else None
     for old in run.file('figures').glob('explain_*.png'): old.unlink()
     figures = {name: save_figure(fig, run.file(f'figures/explain_{name}.png')) for name,fig in drawn.items()}
-    return write_text(run.file('explain.md'), _page(run, list(images), figures, heat))
-
-def _page(run, names, figures, heat)->str:
-    def picture(key, alt): return f'![{alt}](figures/{figures[key].name})'
-    parts = [f'# Run {run.folder.name}, looked into', '## Filters', picture('filters', 'filters of four layers'), '## What speaks for a cat, and what for a dog',
-        'Above each photo, the species that the network names and its logit.', picture('cams', 'Grad-CAM of both species')]
-    if heat: parts += ['## Is the heat on the animal?', f'{heat.title}, means over {len(heat.photos)} validation photos with 95% intervals, beside baselines:', heat.table.markdown()]
-    for i,name in enumerate(names, 1): parts += [f'## {name}', picture(f'{i}_maps', f'feature maps of {name}'), picture(f'{i}_depth', f'heat by depth of {name}')]
-    return '\n\n'.join(parts)+'\n'
+    return write_text(run.file('explain.md'), _page(f'Run {run.folder.name}, looked into', list(images), figures, heat))

@@ -25,10 +25,11 @@ from .gradcam import grad_cam, overlay, target_scores, upsample
 
 # %% auto #0
 __all__ = ['BASELINES', 'MEASURES', 'uniform_heat', 'centre_blob', 'blurred', 'edges', 'untrained', 'species_answer',
-           'own_classes', 'class_heat', 'plot_heats', 'trimap_picture', 'photos_and_regions', 'is_empty', 'heat_share',
-           'plot_shares', 'pointing_game', 'plot_pointing', 'class_probability', 'removal_curve', 'curve_area',
-           'mean_interval', 'measure_maps', 'parts', 'cascade', 'spearman', 'ssim', 'randomised_maps', 'similarity',
-           'plot_sanity', 'measure_heat', 'Faithfulness', 'faithfulness', 'plot_curves', 'plot_faithfulness']
+           'own_classes', 'class_heat', 'plot_heats', 'trimap_picture', 'photos_and_regions', 'mean_interval',
+           'is_empty', 'heat_share', 'compared_maps', 'plot_shares', 'pointing_game', 'plot_pointing',
+           'class_probability', 'removal_curve', 'curve_area', 'measure_maps', 'parts', 'cascade', 'spearman',
+           'randomised_maps', 'similarity', 'plot_sanity', 'measure_heat', 'Faithfulness', 'faithfulness',
+           'plot_curves']
 
 # %% ../nbs/14_faithfulness.ipynb #c007
 def uniform_heat(
@@ -37,6 +38,7 @@ def uniform_heat(
     "A heat map that says nothing: 1 everywhere."
     return torch.ones_like(x[:,0])
 
+# %% ../nbs/14_faithfulness.ipynb #c008
 def centre_blob(
     x:Tensor, # (N,C,H,W)
     width:float=.25 # its standard deviation, as a share of the side
@@ -45,25 +47,23 @@ def centre_blob(
     y,z = (torch.linspace(-.5, .5, n, device=x.device) for n in x.shape[2:])
     return torch.exp(-(y[:,None]**2+z**2)/(2*width**2)).expand(len(x), -1, -1)
 
-# %% ../nbs/14_faithfulness.ipynb #c008
-def _gauss_matrix(n:int, sigma:float, radius:int)->Tensor: # (n,n): blurs a line of n pixels, reflected at its ends
+# %% ../nbs/14_faithfulness.ipynb #c012
+def _gauss_matrix(n:int, sigma:float)->Tensor: # (n,n): blurs a line of n pixels, mirrored at its ends
+    radius = min(math.ceil(3*sigma), n-1)
     reach = torch.arange(-radius, radius+1)
-    weight = torch.softmax(-reach.double()**2/(2*sigma**2), 0).expand(n, -1)
+    weight = torch.softmax(-reach.float()**2/(2*sigma**2), 0).expand(n, -1)
     place = (torch.arange(n)[:,None]+reach).abs()
-    return torch.zeros(n, n).double().scatter_add_(1, (n-1)-((n-1)-place).abs(), weight)
-
-def _gauss(x:Tensor, sigma:float, radius:int)->Tensor: # (...,H,W)
-    rows,columns = (_gauss_matrix(n, sigma, radius).to(x) for n in x.shape[-2:])
-    return rows@x@columns.T
+    return torch.zeros(n, n).scatter_add_(1, (n-1)-((n-1)-place).abs(), weight)
 
 def blurred(
     x:Tensor, # (N,C,H,W)
     width:float=.1 # standard deviation of the Gaussian, as a share of the height
 )->Tensor: # (N,C,H,W)
     "The photos out of focus."
-    sigma = width*x.shape[2]
-    return _gauss(x, sigma, min(math.ceil(3*sigma), min(x.shape[2:])-1))
+    rows,columns = (_gauss_matrix(n, width*x.shape[2]).to(x) for n in x.shape[2:])
+    return rows@x@columns.T
 
+# %% ../nbs/14_faithfulness.ipynb #c015
 def edges(
     x:Tensor # (N,C,H,W)
 )->Tensor: # (N,H,W)
@@ -74,7 +74,7 @@ def edges(
 
 BASELINES = {'uniform': uniform_heat, 'centre blob': centre_blob, 'edges': edges}
 
-# %% ../nbs/14_faithfulness.ipynb #c012
+# %% ../nbs/14_faithfulness.ipynb #c019
 def _fresh(layer:nn.Module)->None:
     if hasattr(layer, 'reset_parameters'): return layer.reset_parameters()
     for v in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
@@ -89,6 +89,7 @@ def _unlearn(model:nn.Module, part:str, seed)->nn.Module: # in place; the part '
             with seeded(seed, 'untrained', name): _fresh(layer)
     return model.to(device)
 
+# %% ../nbs/14_faithfulness.ipynb #c020
 def untrained(
     model:nn.Module, # any network; not changed
     seed=0 # another seed, other weights
@@ -96,13 +97,14 @@ def untrained(
     "A copy of a network that has learnt nothing."
     return _unlearn(copy.deepcopy(uncompiled(model)), '', seed)
 
-# %% ../nbs/14_faithfulness.ipynb #c015
+# %% ../nbs/14_faithfulness.ipynb #c024
 def species_answer(
     breed_species:Tensor|None=None # (B,) for a head of breeds, see `species_logit`
 )->Callable: # from the output (N,K) to logits (N,2) of cat and dog
-    "What a network of ours says of the species; half the species logit either way, so that their softmax is its probability."
+    "Logits −z/2 for cat and z/2 for dog: their softmax gives the dog probability sigmoid(z)."
     return lambda output: torch.stack([-(z := species_logit(output, breed_species)), z], 1)/2
 
+# %% ../nbs/14_faithfulness.ipynb #c026
 def _logits(output, answer:Callable|None)->Tensor: # (N,K), K at least 2
     logits = (answer(output) if answer else output).float()
     return torch.cat([-logits, logits], 1)/2 if logits.shape[1] == 1 else logits
@@ -116,7 +118,7 @@ def own_classes(
     "What a network says, right or wrong."
     with eval_mode(model): return _logits(model(to_model(model, x)), answer).argmax(1)
 
-# %% ../nbs/14_faithfulness.ipynb #c016
+# %% ../nbs/14_faithfulness.ipynb #c028
 def class_heat(
     model:nn.Module, # any network with convolutions; left as it was
     x:Tensor, # (N,C,H,W), normalised
@@ -128,7 +130,7 @@ def class_heat(
     "What speaks for these classes at a layer."
     return grad_cam(model, x, layer, lambda output: target_scores(_logits(output, answer), classes), method)[layer]
 
-# %% ../nbs/14_faithfulness.ipynb #c018
+# %% ../nbs/14_faithfulness.ipynb #c030
 def _show(ax, photo, heat):
     top = heat.relu().amax()
     ax.imshow(overlay(photo, heat.relu()/(top if top > 0 else 1)))
@@ -146,7 +148,7 @@ def plot_heats(
         for ax,m in zip(row[1:], maps.values()): _show(ax, photos[i], upsample(m, photos.shape[2:])[i])
     return fig
 
-# %% ../nbs/14_faithfulness.ipynb #c024
+# %% ../nbs/14_faithfulness.ipynb #c035
 def trimap_picture(
     path # a trimap's PNG
 )->io.BytesIO: # a PNG in memory: red is animal, green background, blue border
@@ -159,7 +161,7 @@ def trimap_picture(
     file.seek(0)
     return file
 
-# %% ../nbs/14_faithfulness.ipynb #c025
+# %% ../nbs/14_faithfulness.ipynb #c037
 def photos_and_regions(
     saved:Saved, # network, experiment and statistics
     pets:Sequence[Pet], # with trimaps
@@ -175,7 +177,22 @@ def photos_and_regions(
         return Batches(PhotoCache(np.stack([s for s,_ in squares]), aspect), size, mean, std, len(pets), device=device).batch(0, 0)[0]
     return view(photos, saved.mean, saved.std), view(masks, (0, 0, 0), (1, 1, 1))
 
-# %% ../nbs/14_faithfulness.ipynb #c033
+# %% ../nbs/14_faithfulness.ipynb #c045
+def mean_interval(
+    values:Tensor, # (N,) or (N,K), one for each photo; rows with nan are left out
+    resamples:int=2000, # draws
+    seed:int=0 # of the draws
+)->Tensor: # (3,) or (3,K): mean, and the ends of its 95% interval
+    "A mean over photos with its percentile bootstrap interval (Efron and Tibshirani 1993); where all photos agree it has no width."
+    v = values.detach().cpu().double().numpy()
+    v = v[~np.isnan(v).any(axis=tuple(range(1, v.ndim)))]
+    if not len(v): raise PetsError('there is nothing to average', 'mean_interval', 'Give at least one photo')
+    means = np.concatenate([counts@v/len(v) for counts in _draws(len(v), resamples, seed)])
+    return torch.tensor(np.stack([v.mean(0), *np.percentile(means, (2.5, 97.5), axis=0)]))
+
+def _interval_text(values:Tensor)->str: return '{:.3f} [{:.3f}, {:.3f}]'.format(*mean_interval(values).tolist())
+
+# %% ../nbs/14_faithfulness.ipynb #c051
 def is_empty(
     maps:Tensor # (N,H,W), signed
 )->Tensor: # (N,) bool
@@ -185,6 +202,7 @@ def is_empty(
 def _positive(maps:Tensor)->Tensor: # what speaks for the class; an empty map becomes uniform
     return torch.where(is_empty(maps)[:,None,None], 1, maps.detach().float().relu())
 
+# %% ../nbs/14_faithfulness.ipynb #c052
 def heat_share(
     maps:Tensor, # (N,H,W), signed; what is positive counts
     regions:Tensor # (N,3,H,W) animal, background and border, from `photos_and_regions`
@@ -193,27 +211,42 @@ def heat_share(
     maps,animal,background = _positive(maps), regions[:,0], regions[:,1]
     return (maps*animal).sum((1, 2))/(maps*(animal+background)).sum((1, 2)).clamp(min=1e-12)
 
-# %% ../nbs/14_faithfulness.ipynb #c036
-_MARKS = dict(untrained=('bad', '--', 'x'), edges=('good', '-.', '^')) | {'uniform': ('grey', ':', '|'), 'centre blob': ('cat', (0, (5, 1, 1, 1, 1, 1)), 's')}
+# %% ../nbs/14_faithfulness.ipynb #c056
+def compared_maps(
+    model:nn.Module, # any network with convolutions; left as it was
+    x:Tensor, # (N,C,H,W), normalised
+    layer:str, # whose maps to make
+    classes:Tensor, # (N,) what to explain
+    method:str='gradcam', # a key of `gradcam.METHODS`
+    answer:Callable|None=None, # from the output to logits (N,K)
+    seed=0 # of the untrained network
+)->dict[str, Tensor]: # the method, 'untrained', 'uniform', 'centre blob' and 'edges' → (N,H,W), signed
+    "A network's heat maps, those of an untrained one, and the baselines."
+    own,nothing = (upsample(class_heat(m, x, layer, classes, method, answer), x.shape[2:]) for m in (model, untrained(model, seed)))
+    return {method: own, 'untrained': nothing, **{name: make(x) for name,make in BASELINES.items()}}
+
+# %% ../nbs/14_faithfulness.ipynb #c060
+_MARKS = {'untrained': ('bad', '--', 'x'), 'uniform': ('grey', ':', '|'), 'centre blob': ('cat', (0, (5, 1, 1, 1, 1, 1)), 's'), 'edges': ('good', '-.', '^')}
 
 def _mark(name:str)->tuple: # colour, line and marker of a map
     color,line,marker = _MARKS.get(name, ('dog', '-', 'o'))
     return COLORS[color], line, marker
 
+# %% ../nbs/14_faithfulness.ipynb #c061
 def plot_shares(
     shares:Mapping[str, Tensor], # map → (N,), from `heat_share`
     area:Tensor # (N,) the same of `uniform_heat`
 )->Figure: # a panel for each map, a mark for each photo
     "Share of heat on the animal against the animal's area. On the dashed line heat is no better than uniform."
-    fig,axs = new_figure(1, len(shares), (2.3*len(shares), 2.6))
+    fig,axs = new_figure(1, len(shares), (2.3*len(shares), 2.7))
     for ax,(name,share) in zip(axs[0], shares.items()):
         ax.plot([0, 1], [0, 1], '--', color=COLORS['grey'], linewidth=1)
         ax.plot(area.cpu(), share.cpu(), _mark(name)[2], color=_mark(name)[0], markersize=4, alpha=.7)
-        ax.set(title=f'{name}: {share.mean():.2f}', xlim=(0, 1), ylim=(0, 1.02), aspect='equal', xlabel='area of the animal')
+        ax.set(title=f'{name}: {share.mean():.2f}', xlim=(0, 1), ylim=(0, 1.02), aspect='equal', xlabel='area of the animal,\nborder left out')
     axs[0,0].set_ylabel('share of the heat')
     return fig
 
-# %% ../nbs/14_faithfulness.ipynb #c040
+# %% ../nbs/14_faithfulness.ipynb #c064
 def _near(regions:Tensor, tolerance:float)->Tensor: # (N,H,W) bool
     reach = round(tolerance*regions.shape[-1])
     tall = F.max_pool2d(regions[:,:1], (2*reach+1, 1), 1, (reach, 0))
@@ -229,7 +262,7 @@ def pointing_game(
     top = maps == maps.amax((1, 2), keepdim=True)
     return (top & _near(regions, tolerance)).sum((1, 2))/top.sum((1, 2))
 
-# %% ../nbs/14_faithfulness.ipynb #c042
+# %% ../nbs/14_faithfulness.ipynb #c069
 def plot_pointing(
     photos:Tensor, # (N,3,H,W) in [0,1]
     maps:Tensor, # (N,H,W), signed
@@ -246,7 +279,7 @@ def plot_pointing(
         ax.plot(z, y, 'o' if hit else 'X', color=COLORS['good' if hit else 'bad'], markeredgecolor='white', markersize=8)
     return fig
 
-# %% ../nbs/14_faithfulness.ipynb #c046
+# %% ../nbs/14_faithfulness.ipynb #c072
 def class_probability(
     output, # of a network
     classes:Tensor, # (N,)
@@ -255,72 +288,61 @@ def class_probability(
     "The softmax probability of each photo's class."
     return _logits(output, answer).softmax(1).gather(1, classes.to(output.device)[:,None])[:,0]
 
-def _turns(maps:Tensor, cells:int, seed)->Tensor: # (N,1,cells,cells) in [0,1): when each square's turn comes, the hottest first, equals by chance
+# %% ../nbs/14_faithfulness.ipynb #c075
+def _turns(maps:Tensor, cells:int, seed)->Tensor: # (N,1,cells,cells) in [0,1): when each square's turn comes
     heat = F.adaptive_avg_pool2d(_positive(maps)[:,None], cells).flatten(1)
     mixed = torch.rand(heat.shape, generator=rng('turns', seed)).argsort(1).to(heat.device)
     order = mixed.gather(1, heat.gather(1, mixed).argsort(dim=1, descending=True, stable=True))
     return (order.argsort(1)/order.shape[1]).view(-1, 1, cells, cells)
 
-# %% ../nbs/14_faithfulness.ipynb #c047
+# %% ../nbs/14_faithfulness.ipynb #c077
 def removal_curve(
     model:nn.Module, # any network; left as it was
     x:Tensor, # (N,C,H,W), normalised
-    maps:Tensor, # (N,H,W), signed
+    maps:Tensor, # (N,H,W), signed; what is not positive comes last, by chance
     classes:Tensor, # (N,) whose probability to watch
     insert:bool=False, # bring back the hottest first, instead of removing it
     answer:Callable|None=None, # from the output to logits (N,K)
     steps:int=10, # equal shares of the area
     cells:int=16, # squares along a side: the pieces
     fill:Callable=blurred, # what stands where the photo is removed, from (N,C,H,W)
-    seed=0, # of the order of squares that are equally hot
-    chunk:int=128 # pictures in one pass
+    seed=0 # of the order of squares that are equally hot
 )->Tensor: # (N,steps+1) probabilities, from nothing done to all
     "Deletion or insertion (Petsiuk et al. 2018), square by square in the order of the heat."
     x = to_model(model, x)
-    classes,blank,turns = classes.to(x.device), fill(x), F.interpolate(_turns(maps.to(x.device), cells, seed), x.shape[2:])
-    jobs,found = torch.cartesian_prod(torch.arange(len(x)), torch.arange(steps+1)).to(x.device), []
+    blank,turns = fill(x), F.interpolate(_turns(maps.to(x.device), cells, seed), x.shape[2:])
+    def picture(step): return torch.where((turns < step/steps) == insert, x, blank)
     with torch.no_grad(), eval_mode(model):
-        for photo,step in (job.T for job in jobs.split(chunk)):
-            done = turns[photo] < (step/steps).view(-1, 1, 1, 1)
-            found.append(class_probability(model(torch.where(done == insert, x[photo], blank[photo])), classes[photo], answer))
-    return torch.cat(found).view(len(x), steps+1)
+        return torch.stack([class_probability(model(picture(step)), classes, answer) for step in range(steps+1)], 1)
 
+# %% ../nbs/14_faithfulness.ipynb #c080
 def curve_area(
     curves:Tensor # (N,steps+1)
 )->Tensor: # (N,) from 0 to 1
     "Area under each curve, by the trapezoid rule: the mean probability on the way."
     return torch.trapezoid(curves, dim=1)/(curves.shape[1]-1)
 
-# %% ../nbs/14_faithfulness.ipynb #c054
-def mean_interval(
-    values:Tensor, # (N,) or (N,K), one for each photo; rows with nan are left out
-    resamples:int=2000, # draws
-    seed:int=0 # of the draws
-)->Tensor: # (3,) or (3,K): mean, and the ends of its 95% interval
-    "A mean over photos with its percentile bootstrap interval (Efron and Tibshirani 1993)."
-    v = values.detach().double().cpu().numpy()
-    v = v[~np.isnan(v).any(axis=tuple(range(1, v.ndim)))]
-    if not len(v): raise PetsError('there is nothing to average', 'mean_interval', 'Give at least one photo')
-    means = np.concatenate([counts@v/len(v) for counts in _draws(len(v), resamples, seed)])
-    return torch.tensor(np.stack([v.mean(0), *np.percentile(means, (2.5, 97.5), axis=0)]))
-
-# %% ../nbs/14_faithfulness.ipynb #c058
+# %% ../nbs/14_faithfulness.ipynb #c086
 def measure_maps(
     model:nn.Module, # any network; left as it was
     x:Tensor, # (N,C,H,W), normalised
     regions:Tensor, # (N,3,H,W), from `photos_and_regions`
     maps:Mapping[str, Tensor], # name → (N,H,W), signed
     classes:Tensor, # (N,) that the maps explain
-    **kw # `answer`, `steps`, `cells`, `fill`, `seed` of `removal_curve`
+    answer:Callable|None=None, # from the output to logits (N,K)
+    steps:int=10, # as for `removal_curve`
+    cells:int=16, # as for `removal_curve`
+    fill:Callable=blurred, # as for `removal_curve`
+    seed=0
 )->dict[tuple[str, str], Tensor]: # (map, measure) → (N,), or (N,steps+1) for the measures 'deletion' and 'insertion'; on the CPU
-    "Share of heat, pointing game, deletion and insertion for a batch."
+    "Share of heat, pointing game, deletion and insertion for a batch, and which maps were empty."
     found = {}
     for name,m in maps.items():
-        found |= {(name, 'share'): heat_share(m, regions), (name, 'pointing'): pointing_game(m, regions), (name, 'empty'): is_empty(m).double()}
-        found |= {(name, kind): removal_curve(model, x, m, classes, kind == 'insertion', **kw) for kind in ('deletion', 'insertion')}
+        found |= {(name, 'share'): heat_share(m, regions), (name, 'pointing'): pointing_game(m, regions), (name, 'empty'): is_empty(m).float()}
+        found |= {(name, kind): removal_curve(model, x, m, classes, kind == 'insertion', answer, steps, cells, fill, seed) for kind in ('deletion', 'insertion')}
     return {k: v.cpu() for k,v in found.items()}
 
-# %% ../nbs/14_faithfulness.ipynb #c061
+# %% ../nbs/14_faithfulness.ipynb #c090
 def parts(
     model:nn.Module # any network
 )->list[str]: # names, from the head down to the first layer
@@ -331,6 +353,7 @@ def parts(
         if len(named) != 1 or not any(True for _ in named[0][1].children()): return [name for name,_ in named[::-1]]
         prefix,model = f'{named[0][0]}.', named[0][1]
 
+# %% ../nbs/14_faithfulness.ipynb #c092
 def cascade(
     model:nn.Module, # any network; not changed
     layers:Sequence[str]|None=None, # what to make forget, in this order; by default `parts`
@@ -341,29 +364,18 @@ def cascade(
     find_layers(model, layers)
     for layer in layers: yield layer, _unlearn(model, layer, seed)
 
-# %% ../nbs/14_faithfulness.ipynb #c064
+# %% ../nbs/14_faithfulness.ipynb #c096
 def spearman(
     a:Tensor, # (N,h,w), signed
     b:Tensor # (N,h,w)
-)->Tensor: # (N,) from -1 to 1, 0 where a map is constant
+)->Tensor: # (N,) from -1 to 1, 0 where a map is constant; on the CPU
     "Rank correlation of two maps of each photo (Spearman 1904), equal values sharing their rank."
     from scipy.stats import rankdata
     a,b = (rankdata(m.detach().float().flatten(1).cpu().numpy(), axis=1) for m in (a, b))
     a,b = (r-r.mean(1, keepdims=True) for r in (a, b))
     return torch.from_numpy((a*b).sum(1)/np.sqrt((a*a).sum(1)*(b*b).sum(1)).clip(1e-12))
 
-def ssim(
-    a:Tensor, # (N,H,W) in [0,1], at least 11×11
-    b:Tensor # (N,H,W) in [0,1]
-)->Tensor: # (N,), 1 for equal pictures
-    "Structural similarity with a Gaussian window of 11 pixels (Wang et al. 2004, eq. 13)."
-    def mean(v): return _gauss(v, 1.5, 5)[:,5:-5,5:-5]
-    a,b = a.double(), b.double()
-    ma,mb = mean(a), mean(b)
-    va,vb,both = mean(a*a)-ma**2, mean(b*b)-mb**2, mean(a*b)-ma*mb
-    return ((2*ma*mb+.01**2)*(2*both+.03**2)/((ma**2+mb**2+.01**2)*(va+vb+.03**2))).mean((1, 2))
-
-# %% ../nbs/14_faithfulness.ipynb #c067
+# %% ../nbs/14_faithfulness.ipynb #c098
 def randomised_maps(
     model:nn.Module, # any network with convolutions; not changed
     x:Tensor, # (N,C,H,W), normalised
@@ -377,17 +389,16 @@ def randomised_maps(
     explain = partial(class_heat, x=x, layer=layer, classes=classes, method=method, answer=answer)
     return {'trained': explain(model)} | {name: explain(step) for name,step in cascade(model, seed=seed)}
 
+# %% ../nbs/14_faithfulness.ipynb #c102
 def similarity(
-    maps:Mapping[str, Tensor], # of `randomised_maps`
-    size:tuple[int, int] # height and width of the photo, at which SSIM looks
-)->dict[tuple[str, str], Tensor]: # (part, 'spearman' or 'ssim') → (N,), on the CPU
+    maps:Mapping[str, Tensor] # of `randomised_maps`
+)->dict[str, Tensor]: # part → (N,) rank correlations, on the CPU
     "How much the maps still resemble the first; and as the part 'another photo', how much two photos' maps do anyway (nan for a single one)."
     first,*rest = maps.items()
     others = dict(rest) | {'another photo': first[1].roll(1, 0) if len(first[1]) > 1 else first[1]*float('nan')}
-    def look(m): return upsample(m.relu()/m.relu().amax((1, 2), keepdim=True).clamp(min=1e-30), size)
-    return {key: v.cpu() for name,m in others.items() for key,v in (((name, 'spearman'), spearman(first[1], m)), ((name, 'ssim'), ssim(look(first[1]), look(m))))}
+    return {name: spearman(first[1], m) for name,m in others.items()}
 
-# %% ../nbs/14_faithfulness.ipynb #c073
+# %% ../nbs/14_faithfulness.ipynb #c111
 def _stretch(ax, x, intervals, name): # line and band of (3,K) means and intervals
     color,line,marker = _mark(name)
     mean,low,high = intervals.numpy()
@@ -395,23 +406,21 @@ def _stretch(ax, x, intervals, name): # line and band of (3,K) means and interva
     ax.fill_between(x, low, high, color=color, alpha=.15, linewidth=0)
 
 def plot_sanity(
-    similar:Mapping[str, dict], # title → from `similarity`
-)->Figure: # a panel for each: rank correlation and SSIM with 95% intervals
-    "How alike the maps stay while the network forgets. Dashed: how alike the maps of two photos are anyway, by rank correlation; dotted: a map that only sees edges."
-    fig,axs = new_figure(1, len(similar), (4.1*len(similar), 3))
+    similar:Mapping[str, dict], # title → from `similarity`, of two photos or more
+)->Figure: # a panel for each
+    "How alike the maps stay while the network forgets, with 95% intervals. Dashed: how alike the maps of two photos are anyway; dotted: a map that only sees edges."
+    fig,axs = new_figure(1, len(similar), (3.6*len(similar), 2.8))
     for ax,(title,found) in zip(axs[0], similar.items()):
-        names = [name for name,kind in found if kind == 'ssim' and name != 'another photo']
-        for kind,mark in (('spearman', 'gradcam'), ('ssim', 'centre blob')):
-            _stretch(ax, range(len(names)), torch.stack([mean_interval(found[name, kind]) for name in names], 1), mark)
-        if not found['another photo', 'spearman'].isnan().all(): ax.axhline(mean_interval(found['another photo', 'spearman'])[0], linestyle='--', color=COLORS['grey'], linewidth=1)
+        *names,other = found
+        _stretch(ax, range(len(names)), torch.stack([mean_interval(found[name]) for name in names], 1), title)
+        ax.axhline(mean_interval(found[other])[0], linestyle='--', color=COLORS['grey'])
         ax.axhline(1, linestyle=':', color=COLORS['good'])
         ax.set_xticks(range(len(names)), names, rotation=40, ha='right')
         ax.set(title=title, ylim=(-.6, 1.05), xlabel='forgotten, together with all to its left')
-    axs[0,0].set_ylabel('likeness to the trained map')
-    fig.legend(axs[0,0].lines[:2], ('rank correlation', 'SSIM'), loc='outside upper center', ncols=2, frameon=False)
+    axs[0,0].set_ylabel('rank correlation')
     return fig
 
-# %% ../nbs/14_faithfulness.ipynb #c076
+# %% ../nbs/14_faithfulness.ipynb #c114
 def measure_heat(
     model:nn.Module, # any network with convolutions; left as it was
     batches:Iterable, # of (x, regions), as from `photos_and_regions`
@@ -419,21 +428,22 @@ def measure_heat(
     method:str='gradcam', # a key of `gradcam.METHODS`
     answer:Callable|None=None, # from the output to logits (N,K)
     sanity:bool=True, # with the randomised networks
-    seed=0,
-    **kw # `steps`, `cells`, `fill` of `removal_curve`
+    seed=0, # of the random weights and of the order of squares that are equally hot
+    steps:int=10, # as for `removal_curve`
+    cells:int=16, # as for `removal_curve`
+    fill:Callable=blurred # as for `removal_curve`
 )->tuple[dict, dict]: # as of `measure_maps` and of `similarity`, of all photos
     "Judge the maps of a network, and those of the baselines, batch by batch."
-    found,fresh = ([], []), untrained(model, seed)
+    found = [], []
     for i,(x, regions) in enumerate(batches):
-        x,regions = to_model(model, x), to_model(model, regions)
-        classes,size = own_classes(model, x, answer), tuple(x.shape[2:])
-        own,nothing = (upsample(class_heat(m, x, layer, classes, method, answer), size) for m in (model, fresh))
-        maps = {method: own, 'untrained': nothing, **{name: make(x) for name,make in BASELINES.items()}}
-        found[0].append(measure_maps(model, x, regions, maps, classes, answer=answer, seed=(seed, i), **kw))
-        if sanity: found[1].append(similarity(randomised_maps(model, x, layer, classes, method, answer, (seed, i)), size))
+        x,regions,place = to_model(model, x), to_model(model, regions), (seed, i)
+        classes = own_classes(model, x, answer)
+        maps = compared_maps(model, x, layer, classes, method, answer, place)
+        found[0].append(measure_maps(model, x, regions, maps, classes, answer, steps, cells, fill, place))
+        if sanity: found[1].append(similarity(randomised_maps(model, x, layer, classes, method, answer, place)))
     return tuple({k: torch.cat([part[k] for part in parts]) for k in parts[0]} if parts else {} for parts in found)
 
-# %% ../nbs/14_faithfulness.ipynb #c077
+# %% ../nbs/14_faithfulness.ipynb #c116
 @dataclass(eq=False, repr=False)
 class Faithfulness:
     "What was measured of a network's heat maps, photo by photo."
@@ -444,61 +454,68 @@ class Faithfulness:
     similar:dict # from `measure_heat`, or empty
     @property
     def maps(self)->list[str]: return list(dict.fromkeys(name for name,_ in self.measured))
-    def scores(self,
-        name:str, # of a map
-        measure:str # 'share', 'pointing', 'deletion', 'insertion' or 'empty'
-    )->Tensor: # (N,), of a curve the area under it
-        "One number for each photo."
-        found = self.measured[name, measure]
-        return curve_area(found) if found.ndim == 2 else found
-    def __repr__(self): return f'{self.title}, {len(self.photos)} photos, {len(self.left_out)} without a trimap left out\n{self.table}'
-    def _repr_markdown_(self): return f'{self.title}, {len(self.photos)} photos, {len(self.left_out)} without a trimap left out:\n\n{self.table.markdown()}'
+    def _heading(self)->str: return f'{self.title}, {len(self.photos)} photos, {len(self.left_out)} without a trimap left out'
+    def __repr__(self): return f'{self._heading()}\n{self.table}'
+    def _repr_markdown_(self): return f'{self._heading()}:\n\n{self.table.markdown()}'
 
-# %% ../nbs/14_faithfulness.ipynb #c078
-MEASURES = dict(share='share of heat', pointing='pointing game', deletion='deletion (low is good)', insertion='insertion')
-
-def _interval_text(interval)->str: return '{:.3f} [{:.3f}, {:.3f}]'.format(*interval.tolist())
-
-@patch(as_prop=True)
-def table(self:Faithfulness)->Table: # a row for each map
-    "Means over the photos with 95% intervals; and how many maps were empty and counted as uniform."
-    return Table([dict(map=name, **{label: _interval_text(mean_interval(self.scores(name, k))) for k,label in MEASURES.items()},
-        empty=int(self.scores(name, 'empty').sum())) for name in self.maps])
-
-@patch
-def difference(self:Faithfulness,
-    name:str # of a map
-)->Table: # a row for each other map
-    "How much one map is above each other on the same photos: mean differences with 95% intervals; where one excludes 0, it is no chance."
-    return Table([{f'{name} minus': other} | {label: _interval_text(mean_interval(self.scores(name, k)-self.scores(other, k))) for k,label in MEASURES.items()}
-        for other in self.maps if other != name])
-
-@patch(as_prop=True)
-def sanity(self:Faithfulness)->Table: # a row for each part, from the head down
-    "How alike the maps stay while the network forgets, with 95% intervals."
-    names = list(dict.fromkeys(name for name,_ in self.similar))
-    return Table([dict(forgotten=name, **{kind: _interval_text(mean_interval(self.similar[name, kind])) for kind in ('spearman', 'ssim')}) for name in names])
-
-# %% ../nbs/14_faithfulness.ipynb #c079
+# %% ../nbs/14_faithfulness.ipynb #c118
 def faithfulness(
     saved:Saved, # network, experiment and statistics; not changed
     pets:Sequence[Pet], # those without a trimap are left out, and counted
     layer:str='layer4', # whose maps to judge
     method:str='gradcam', # a key of `gradcam.METHODS`
     device='cpu', # where
-    batch_size:int=32,
-    **kw # `sanity`, `seed`, `steps`, `cells`, `fill` of `measure_heat`
+    batch_size:int=32, # photos in one pass
+    sanity:bool=True, # with the randomised networks
+    seed=0, # as for `measure_heat`
+    steps:int=10, # as for `removal_curve`
+    cells:int=16, # as for `removal_curve`
+    fill:Callable=blurred # as for `removal_curve`
 )->Faithfulness:
-    "Judge a network's heat maps over a data set. Raises `PetsError` if no photo has a trimap."
+    "Judge a network's heat maps over a data set. Costs 10·(steps+1) forward passes a photo, and with `sanity` one both ways for each part of the network. Raises `PetsError` if no photo has a trimap."
     kept = [p for p in pets if p.trimap]
     if not kept: raise PetsError(f'none of these {len(pets)} photos has a trimap', 'annotations/trimaps', 'Unpack the official annotations beside the photos')
     model = copy.deepcopy(uncompiled(saved.model)).to(device)
     parts = [kept[i:i+batch_size] for i in range(0, len(kept), batch_size)]
     batches = tqdm((photos_and_regions(saved, part, device) for part in parts), f'{method} at {layer}', len(parts), unit='batch', leave=False)
-    measured = measure_heat(model, batches, layer, method, species_answer(saved.breed_species), **kw)
+    measured = measure_heat(model, batches, layer, method, species_answer(saved.breed_species), sanity, seed, steps, cells, fill)
     return Faithfulness(f'{method} at {layer}', [p.name for p in kept], [p.name for p in pets if not p.trimap], *measured)
 
-# %% ../nbs/14_faithfulness.ipynb #c086
+# %% ../nbs/14_faithfulness.ipynb #c121
+@patch
+def scores(self:Faithfulness,
+    name:str, # of a map
+    measure:str # 'share', 'pointing', 'deletion', 'insertion' or 'empty'
+)->Tensor: # (N,), of a curve the area under it
+    "One number for each photo."
+    found = self.measured[name, measure]
+    return curve_area(found) if found.ndim == 2 else found
+
+# %% ../nbs/14_faithfulness.ipynb #c123
+MEASURES = dict(share='share of heat', pointing='pointing game', deletion='deletion (low is good)', insertion='insertion')
+
+@patch(as_prop=True)
+def table(self:Faithfulness)->Table: # a row for each map
+    "Means over the photos with 95% intervals; and how many maps were empty and counted as uniform."
+    return Table([dict(map=name, **{label: _interval_text(self.scores(name, k)) for k,label in MEASURES.items()},
+        empty=int(self.scores(name, 'empty').sum())) for name in self.maps])
+
+# %% ../nbs/14_faithfulness.ipynb #c126
+@patch
+def difference(self:Faithfulness,
+    name:str # of a map
+)->Table: # a row for each other map
+    "Mean differences on the same photos, with 95% intervals. Of 20 intervals about one excludes 0 by luck alone."
+    return Table([{f'{name} minus': other} | {label: _interval_text(self.scores(name, k)-self.scores(other, k)) for k,label in MEASURES.items()}
+        for other in self.maps if other != name])
+
+# %% ../nbs/14_faithfulness.ipynb #c132
+@patch(as_prop=True)
+def sanity(self:Faithfulness)->Table: # a row for each part, from the head down
+    "How alike the maps stay while the network forgets: mean rank correlations with 95% intervals."
+    return Table([dict(forgotten=name, spearman=_interval_text(v)) for name,v in self.similar.items() if not v.isnan().all()])
+
+# %% ../nbs/14_faithfulness.ipynb #c134
 def plot_curves(
     result:Faithfulness
 )->Figure: # deletion and insertion, a line for each map
@@ -511,19 +528,4 @@ def plot_curves(
         ax.set(title=kind, xlabel=f'share of the photo {verb}, hottest first', ylim=(0, 1.02))
     axs[0,0].set_ylabel('probability of the class')
     fig.legend(*axs[0,0].get_legend_handles_labels(), loc='outside upper center', ncols=len(result.maps), frameon=False)
-    return fig
-
-# %% ../nbs/14_faithfulness.ipynb #c088
-def plot_faithfulness(
-    result:Faithfulness
-)->Figure: # a panel for each measure, a line for each map
-    "All four measurements of all maps with 95% intervals."
-    fig,axs = new_figure(1, len(MEASURES), (2.6*len(MEASURES), .9+.28*len(result.maps)))
-    for ax,(measure,label) in zip(axs[0], MEASURES.items()):
-        for i,name in enumerate(result.maps):
-            mean,low,high = mean_interval(result.scores(name, measure)).tolist()
-            ax.hlines(i, low, high, color=_mark(name)[0], linewidth=2)
-            ax.plot(mean, i, _mark(name)[2], color=_mark(name)[0], markersize=6)
-        ax.set_yticks(range(len(result.maps)), result.maps if ax is axs[0,0] else [''for _ in result.maps])
-        ax.set(title=label, ylim=(len(result.maps)-.5, -.5))
     return fig

@@ -13,13 +13,13 @@ from torch import nn, Tensor
 from torch.autograd.graph import get_gradient_edge
 from matplotlib.figure import Figure
 from .core import PetsError, eval_mode, nearest, new_figure
-from .features import Hooks, require_maps, to_model, uncompiled
+from .features import Hooks, copied, require_maps, to_model, uncompiled
 
 # %% auto #0
 __all__ = ['METHODS', 'classic_cam', 'gradcam', 'target_scores', 'Captured', 'activations_and_gradients', 'hirescam', 'layercam',
            'gradcam_plus_plus', 'method_named', 'grad_cam', 'upsample', 'heat', 'overlay', 'plot_cams', 'film_strip']
 
-# %% ../nbs/13_gradcam.ipynb #c012
+# %% ../nbs/13_gradcam.ipynb #c010
 def classic_cam(
     activations:Tensor, # (N,C,h,w) of the last block
     weights:Tensor # (C,) or (N,C): the last layer's weights of the class
@@ -27,7 +27,7 @@ def classic_cam(
     "Class activation map (Zhou et al. 2016), for networks that end in a global average and one linear layer."
     return torch.einsum('nchw,nc->nhw', activations, weights.expand(len(activations), -1))
 
-# %% ../nbs/13_gradcam.ipynb #c019
+# %% ../nbs/13_gradcam.ipynb #c016
 def gradcam(
     activations:Tensor, # (N,C,h,w)
     gradients:Tensor # (N,C,h,w)
@@ -35,10 +35,22 @@ def gradcam(
     "Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2, before the ReLU): channels weighted by their mean gradient."
     return (gradients.mean((2, 3), keepdim=True)*activations).sum(1)
 
+# %% ../nbs/13_gradcam.ipynb #c023
+def _class_number(target, n:int, classes)->int:
+    names = list(classes) if classes is not None else []
+    if names and len(names) != n: raise PetsError(f'{len(names)} names for {n} classes', 'classes', 'Give one for each')
+    if isinstance(target, str):
+        if target not in names: raise PetsError(f"no class '{target}'", 'target', nearest(target, names) if names else 'Give `classes`, the names of the logits')
+        return names.index(target)
+    if int(target) != target: raise PetsError(f'no class {target}', 'target', f'Give a whole number from 0 to {n-1}')
+    if 0 <= target < n: return int(target)
+    near = min(max(int(target), 0), n-1)
+    raise PetsError(f'no class {int(target)}: there are {n}, from 0 to {n-1}', 'target', f'Nearest: {near}' + (f" ('{names[near]}')" if names else ''))
+
 # %% ../nbs/13_gradcam.ipynb #c025
-def _is_logits(output)->Tensor:
-    if isinstance(output, Tensor) and output.ndim == 2: return output
-    raise PetsError('the output is no table of logits (N,K)', 'target', 'Give a function of the output as target')
+def _logits(output)->Tensor: # (N,K); a single one becomes two
+    if not isinstance(output, Tensor) or output.ndim != 2: raise PetsError('the output is no table of logits (N,K)', 'target', 'Give a function of the output as target')
+    return torch.cat([-output, output], 1) if output.shape[1] == 1 else output
 
 def _class_numbers(target, n:int, classes, photos:int)->Tensor:
     many = isinstance(target, (list, tuple)) or getattr(target, 'ndim', 0)
@@ -46,29 +58,20 @@ def _class_numbers(target, n:int, classes, photos:int)->Tensor:
     if len(numbers) not in (1, photos): raise PetsError(f'{len(numbers)} classes for {photos} photos', 'target', 'Give one for all, or one for each photo')
     return torch.tensor(numbers)
 
-def _class_number(target, n:int, classes)->int:
-    names = list(classes) if classes is not None else []
-    if names and len(names) != n: raise PetsError(f'{len(names)} names for {n} classes', 'classes', 'Give one for each')
-    if isinstance(target, str):
-        if target not in names: raise PetsError(f"no class '{target}'", 'target', nearest(target, names) if names else 'Give `classes`, the names of the logits')
-        return names.index(target)
-    if 0 <= int(target) < n: return int(target)
-    near = min(max(int(target), 0), n-1)
-    raise PetsError(f'no class {int(target)}: there are {n}, from 0 to {n-1}', 'target', f'Nearest: {near}' + (f" ('{names[near]}')" if names else ''))
-
 # %% ../nbs/13_gradcam.ipynb #c026
 def target_scores(
     output, # of the network; (N,K) logits unless `target` is a function
     target, # a class by number or name, one for each photo, or a function of the output; None: the highest logit
     classes:Sequence[str]|None=None # names of the logits; of a single logit (negative, positive), such as ('cat', 'dog')
 )->Tensor: # (N,) what is to be explained
-    "One number for each photo from the network's output. A single logit speaks for class 1, and minus the logit for class 0."
+    "One number for each photo from the network's output; a single logit speaks for class 1, and minus it for class 0. Raises `PetsError` for a class that does not exist."
     if callable(target): scores = target(output)
     else:
-        logits = torch.cat([-output, output], 1) if _is_logits(output).shape[1] == 1 else output
+        logits = _logits(output)
         numbers = logits.argmax(1) if target is None else _class_numbers(target, logits.shape[1], classes, len(logits)).to(logits.device)
         scores = logits.gather(1, numbers.expand(len(logits))[:,None])[:,0]
-    if not isinstance(scores, Tensor) or scores.ndim != 1: raise PetsError('the target must give one number for each photo', 'target', 'For example lambda logits: logits[:,1]-logits[:,0]')
+    if not isinstance(scores, Tensor) or scores.ndim != 1 or isinstance(output, Tensor) and len(scores) != len(output):
+        raise PetsError('the target must give one number for each photo', 'target', 'For example lambda logits: logits[:,1]-logits[:,0]')
     return scores
 
 # %% ../nbs/13_gradcam.ipynb #c031
@@ -81,7 +84,8 @@ class Captured:
     gradients:dict # layer → (N,C,h,w) of the target with respect to the activations
 
 # %% ../nbs/13_gradcam.ipynb #c032
-def _keep(output): return (output.detach().clone(), get_gradient_edge(output)) if isinstance(output, Tensor) and output.requires_grad else output
+def _keep(output): # the copy, and the place in the graph
+    return copied(output), get_gradient_edge(output) if isinstance(output, Tensor) and output.requires_grad else None
 
 def _gradients(scores:Tensor, edges:Mapping)->dict[str, Tensor]: # layer → the gradient there
     able = {name: edge for name,edge in edges.items() if edge is not None and scores.requires_grad}
@@ -90,6 +94,7 @@ def _gradients(scores:Tensor, edges:Mapping)->dict[str, Tensor]: # layer → the
         if found.get(name) is None: raise PetsError('the target does not depend on this layer', name, 'Choose a layer on the way from the photo to the target')
     return found
 
+# %% ../nbs/13_gradcam.ipynb #c034
 def activations_and_gradients(
     model:nn.Module, # any network; left as it was
     x:Tensor, # (N,C,H,W), normalised photos
@@ -101,14 +106,14 @@ def activations_and_gradients(
     with torch.inference_mode(False), torch.enable_grad(), eval_mode(model):
         x = to_model(model, x).detach().clone().requires_grad_()
         with Hooks(model, layers, _keep) as hooks: output = uncompiled(model)(x)
-        kept = {name: k if isinstance(k, tuple) else (k, None) for name,k in hooks.captured.items()}
+        kept = hooks.captured
         require_maps({name: a for name,(a,_) in kept.items()}, model, x)
         scores = target_scores(output, target, classes)
         gradients = _gradients(scores, {name: edge for name,(_,edge) in kept.items()})
     detached = output.detach() if isinstance(output, Tensor) else output
     return Captured(detached, scores.detach(), {name: a for name,(a,_) in kept.items()}, gradients)
 
-# %% ../nbs/13_gradcam.ipynb #c049
+# %% ../nbs/13_gradcam.ipynb #c053
 def hirescam(
     activations:Tensor, # (N,C,h,w)
     gradients:Tensor # (N,C,h,w)
@@ -116,7 +121,7 @@ def hirescam(
     "HiResCAM (Draelos and Carin 2020): gradient times activation, pixel by pixel."
     return (gradients*activations).sum(1)
 
-# %% ../nbs/13_gradcam.ipynb #c051
+# %% ../nbs/13_gradcam.ipynb #c055
 def layercam(
     activations:Tensor, # (N,C,h,w)
     gradients:Tensor # (N,C,h,w)
@@ -124,20 +129,19 @@ def layercam(
     "LayerCAM (Jiang et al. 2021): positive gradients times activations, pixel by pixel."
     return (gradients.relu()*activations).sum(1)
 
-# %% ../nbs/13_gradcam.ipynb #c053
+# %% ../nbs/13_gradcam.ipynb #c057
 def gradcam_plus_plus(
     activations:Tensor, # (N,C,h,w)
     gradients:Tensor # (N,C,h,w)
 )->Tensor: # (N,h,w), signed where activations are
-    "Grad-CAM++ (Chattopadhay et al. 2018, eq. 5 and 19): positive gradients only, weighted pixel by pixel."
-    total = activations.sum((2, 3), keepdim=True)
-    alpha = torch.where(gradients > 0, 1/(2+total*gradients), 0)   # where it is not, the ReLU makes 0 of it anyway
+    "Grad-CAM++ (Chattopadhay et al. 2018, eq. 5 and 19, without the factor e^y): positive gradients only, weighted pixel by pixel; for activations behind a ReLU."
+    below = 2+activations.sum((2, 3), keepdim=True)*gradients
+    alpha = torch.where((gradients > 0) & (below > 0), 1/below, 0)   # where they are not, the ReLU makes 0 of it, or the formula has no meaning
     return ((alpha*gradients.relu()).sum((2, 3), keepdim=True)*activations).sum(1)
 
-# %% ../nbs/13_gradcam.ipynb #c054
+# %% ../nbs/13_gradcam.ipynb #c060
 METHODS = {'gradcam': gradcam, 'hirescam': hirescam, 'gradcam++': gradcam_plus_plus, 'layercam': layercam}
 
-# %% ../nbs/13_gradcam.ipynb #c059
 def method_named(
     name:str # a key of `METHODS`
 )->Callable: # (activations, gradients) → (N,h,w)
@@ -145,7 +149,7 @@ def method_named(
     if name not in METHODS: raise PetsError(f"no method '{name}'", 'method', nearest(name, METHODS))
     return METHODS[name]
 
-# %% ../nbs/13_gradcam.ipynb #c060
+# %% ../nbs/13_gradcam.ipynb #c065
 def grad_cam(
     model:nn.Module, # any network; left as it was
     x:Tensor, # (N,C,H,W), normalised photos
@@ -158,7 +162,7 @@ def grad_cam(
     explain,found = method_named(method), activations_and_gradients(model, x, layers, target, classes)
     return {name: explain(found.activations[name], found.gradients[name]) for name in found.activations}
 
-# %% ../nbs/13_gradcam.ipynb #c064
+# %% ../nbs/13_gradcam.ipynb #c068
 def upsample(
     maps:Tensor, # (N,h,w)
     size:int|tuple[int,int] # pixels: of a square, or (height, width)
@@ -167,12 +171,13 @@ def upsample(
     size = (size, size) if isinstance(size, int) else tuple(size)
     return F.interpolate(maps[:,None].float(), size=size, mode='bilinear', align_corners=False)[:,0]
 
-# %% ../nbs/13_gradcam.ipynb #c067
+# %% ../nbs/13_gradcam.ipynb #c071
 def _heat(maps:Tensor, top:float|None)->Tensor: # None: each map's own highest value
     maps = maps.detach().float().relu()
     top = maps.amax((1, 2), keepdim=True) if top is None else torch.full_like(maps[:, :1, :1], top)
     return maps/torch.where(top > 0, top, 1)
 
+# %% ../nbs/13_gradcam.ipynb #c072
 def heat(
     maps:Tensor, # (N,h,w), raw and signed
     shared:bool=False # one scale for all maps, so that they can be compared; otherwise each has its own
@@ -182,20 +187,20 @@ def heat(
     if zero: warnings.warn(f'nothing is positive in map {", ".join(map(str, zero))} of {len(maps)}: the heat there is 0 everywhere', stacklevel=2)
     return _heat(maps, maps.amax().item() if shared else None)
 
-# %% ../nbs/13_gradcam.ipynb #c069
+# %% ../nbs/13_gradcam.ipynb #c074
 def overlay(
     photo:Tensor, # (3,H,W) in [0,1]
     heat:Tensor, # (H,W) in [0,1]
     strength:float=.7 # of the colour where the heat is 1
 )->np.ndarray: # (H,W,3) in [0,1]
-    "The photo in grey, with the heat as colour over it."
+    "The photo in grey, with the heat as colour over it; the root of the heat decides how much, so that faint heat is seen."
     from matplotlib import colormaps
     grey = photo.detach().float().cpu().mean(0).numpy()[..., None].repeat(3, 2)
     heat = heat.detach().float().cpu().numpy()
     share = strength*heat[..., None]**.5
     return (1-share)*grey + share*colormaps['inferno'](heat)[..., :3]
 
-# %% ../nbs/13_gradcam.ipynb #c071
+# %% ../nbs/13_gradcam.ipynb #c076
 def _scale_note(what:str, top:float, shared:bool)->str:
     return f'one scale for all {what}s: the brightest is {top:.2g}' if shared else f'each {what} has its own scale: the brightest is its own highest value'
 
@@ -203,14 +208,17 @@ def _show_heat(ax, photo, heat):
     ax.imshow(overlay(photo, upsample(heat[None].cpu(), photo.shape[1:])[0]))
     if not heat.any(): ax.text(.5, .04, 'nothing above 0', transform=ax.transAxes, ha='center', fontsize=7, bbox=dict(facecolor='white', edgecolor='none', pad=1.5))
 
+# %% ../nbs/13_gradcam.ipynb #c077
 def plot_cams(
     maps:Mapping[str, Tensor], # title → (N,h,w), raw and signed
     photos:Tensor, # (N,3,H,W) in [0,1]
     titles:Sequence[str]=(), # one for each photo
     shared:bool=False # one scale for all maps, or each its own; the figure says which
 )->Figure: # a line for each title, a column for each photo
-    "Photos and, below each other, the heat of several maps of them: methods, targets or layers."
-    top = max(m.max().item() for m in maps.values())
+    "Photos and, below each other, the heat of several maps of them: methods, targets or layers. Raises `PetsError` if they are not as many as the photos."
+    for title,m in maps.items():
+        if len(m) != len(photos): raise PetsError(f'{len(m)} maps for {len(photos)} photos', title, 'Choose from both alike')
+    top = max(0., *(m.max().item() for m in maps.values()))
     fig,axs = new_figure(1+len(maps), len(photos), (1.2+1.15*len(photos), 1.2*(1+len(maps))+.4), images=True)
     for ax,photo in zip(axs[0], photos): ax.imshow(photo.permute(1, 2, 0).cpu().clamp(0, 1))
     for ax,title in zip(axs[0], titles): ax.set_title(title, fontsize=8)
@@ -220,7 +228,7 @@ def plot_cams(
     fig.supxlabel(_scale_note('map', top, shared), fontsize=8)
     return fig
 
-# %% ../nbs/13_gradcam.ipynb #c083
+# %% ../nbs/13_gradcam.ipynb #c085
 def film_strip(
     maps:Mapping[str, Tensor], # layer → (N,h,w), in the order of depth
     photos:Tensor, # (N,3,H,W) in [0,1]
@@ -229,8 +237,9 @@ def film_strip(
     shared:bool=False # one scale for all layers, or each its own; the figure says which
 )->Figure: # the photo, then a panel for each layer
     "Where a network looks as depth grows: one photo's heat, layer by layer."
-    own = {name: m[index:index+1].float() for name,m in maps.items()}
-    top = max(m.max().item() for m in own.values())
+    if not -len(photos) <= index < len(photos): raise PetsError(f'no photo {index}: there are {len(photos)}', 'index', 'Count from 0')
+    own = {name: m[index][None].float() for name,m in maps.items()}
+    top = max(0., *(m.max().item() for m in own.values()))
     columns = min(columns, 1+len(own)); lines = math.ceil((1+len(own))/columns)
     fig,axs = new_figure(lines, columns, (1.15*columns, 1.42*lines+.2), images=True)
     axs.flat[0].imshow(photos[index].permute(1, 2, 0).cpu().clamp(0, 1)); axs.flat[0].set_title('photo', fontsize=7)

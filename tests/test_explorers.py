@@ -98,6 +98,7 @@ def test_page_answers_to_keyboard_and_mouse(browser, exported):
         with changes(a): page.locator('#film button:nth-child(4)').click()
         with changes(a, b, film): page.locator('#heat-opacity').press('ArrowLeft')
         with changes(a, b, channel, film): page.locator('#photos button:nth-child(2)').press('Enter')
+        assert page.locator('#class-A').input_value() == '1' and page.locator('#tiles [aria-pressed=true]').count() == 1
 
 NAMELESS = """() => [...document.querySelectorAll('button, input, select, canvas[role=img]')].filter(e => !e.getAttribute('aria-label') && !e.labels?.[0]?.textContent.trim() && !e.textContent.trim()).map(e => e.outerHTML)"""
 CONTRAST = """() => { const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).map(v => (v /= 255) <= .03928 ? v/12.92 : ((v+.055)/1.055)**2.4); return .2126*r + .7152*g + .0722*b; };

@@ -82,7 +82,7 @@ def loaded_by(module:str)->set[str]: # names in `sys.modules` after importing it
 def test_imports_alone_and_lightly(module):
     assert not loaded_by(module) & {'sklearn', 'ipywidgets', 'IPython', 'matplotlib.pyplot', 'nbdev'}
 
-@pytest.mark.parametrize('module', [m for m in ('blocks', 'resnet', 'features', 'gradcam', 'explorers') if m in MODULES])
+@pytest.mark.parametrize('module', [m for m in ('blocks', 'resnet', 'features', 'gradcam', 'pictures', 'explorers') if m in MODULES])
 def test_network_knows_nothing_of_data_or_training(module):
     ours = {name.split('.')[1] for name in loaded_by(module) if name.startswith('resnet_pets.')}
     assert not ours & {'draw', 'data', 'stats', 'batches', 'evaluation', 'checkpoints', 'training', 'runs', 'cli'}
@@ -94,3 +94,8 @@ def test_every_figure_can_be_read_aloud(path):
     silent = [''.join(c['source']) for c in cells if c['cell_type'] == 'code' and shows(c) and not re.search(r'^#\| fig-alt: *\S', ''.join(c['source']), re.M)]
     silent += re.findall(r'!\[\s*\]\(.*?\)', '\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown'))
     assert silent == []
+
+def test_version_is_the_same_everywhere():
+    version = SETTINGS['DEFAULT']['version']
+    assert f'\nversion: {version}\n' in (ROOT/'CITATION.cff').read_text(encoding='utf-8')
+    assert f'\n## {version}' in (ROOT/'CHANGELOG.md').read_text(encoding='utf-8')
