@@ -286,18 +286,20 @@ def erase(
 # %% ../nbs/05_batches.ipynb #12247095
 @patch
 def __call__(self:Augment,
-    photos:Tensor, # (B,S,S,3) uint8, on any device
-    aspect:Tensor, # (B,) width/height of the true photos
+    photos:Tensor, # (P,S,S,3) uint8, on any device: the `rows` of the batch
+    aspect:Tensor, # (B,) width/height of the true photos of the whole batch
     size:int, # pixels a side of the result
-    generator:torch.Generator # on the CPU
-)->Tensor: # (B,3,size,size) float in [0,1], on the device of `photos`
+    generator:torch.Generator, # on the CPU
+    rows:slice=slice(None) # which of the batch to vary; each is varied as it would be among all
+)->Tensor: # (P,3,size,size) float in [0,1], on the device of `photos`
     "Vary a whole batch at once, each photo in its own way."
-    n,aspect = len(photos),aspect.cpu()
+    n,aspect = len(aspect),aspect.cpu()
     boxes = crop_boxes(aspect, self.crop_scale, self.crop_ratio, generator)
     mirror,degrees = uniform(n, 0, 1, generator) < self.flip, uniform(n, -self.rotate, self.rotate, generator)
-    x = sample(photos, crop_matrices(boxes, aspect, mirror, degrees), size)
-    x = jitter(x, *(uniform(n, 1-f, 1+f, generator) for f in (self.brightness, self.contrast, self.saturation)))
-    return erase(x, erase_boxes(n, self.erase, generator))
+    factors = [uniform(n, 1-f, 1+f, generator) for f in (self.brightness, self.contrast, self.saturation)]
+    holes = erase_boxes(n, self.erase, generator)
+    x = sample(photos, crop_matrices(boxes, aspect, mirror, degrees)[rows], size)
+    return erase(jitter(x, *(f[rows] for f in factors)), holes[rows])
 
 # %% ../nbs/05_batches.ipynb #54490aa2
 class Batches:
@@ -312,9 +314,11 @@ class Batches:
         seed:int=0,
         device='cpu', # where the batches shall be
         channels_last:bool=True, # memory format that convolutions like best
-        drop_last:bool=False # leave out a last batch that is not full: yes in training
+        drop_last:bool=False, # leave out a last batch that is not full: yes in training
+        share:tuple[int,int]=(0, 1) # (i, n): of each batch every n-th photo, from the i-th on, as process i of n gets it
     ):
         self.cache,self.size,self.batch_size,self.augment,self.seed,self.drop_last = cache,size,batch_size,augment,seed,drop_last
+        self.rows = slice(share[0], None, share[1])
         self.device,self.format = torch.device(device), torch.channels_last if channels_last else torch.contiguous_format
         self.mean,self.std = (torch.as_tensor(v, dtype=torch.float32).view(3, 1, 1).to(self.device) for v in (mean, std))
         if not len(self): raise PetsError(f'{len(cache)} photos do not fill one batch of {batch_size}', 'batch_size', f'Take {max(len(cache), 1)} or fewer')
@@ -323,21 +327,25 @@ class Batches:
     def epoch(self, epoch:int):
         "All batches of an epoch."
         return (self.batch(epoch, step) for step in range(len(self)))
+    def order(self, epoch:int, step:int)->Tensor: # (B,) positions in the cache
+        "The photos of a batch, whoever gets which share of them."
+        n = len(self.cache)
+        order = torch.arange(n) if self.augment is None else torch.randperm(n, generator=rng(self.seed, 'order', epoch))
+        return order[step*self.batch_size:(step+1)*self.batch_size]
 
 # %% ../nbs/05_batches.ipynb #133e4e7c
 @patch
 def batch(self:Batches,
     epoch:int,
     step:int # from 0 to len-1
-)->tuple[Tensor, Tensor]: # (B,3,size,size) normalised, on the device; (B,) positions in the cache, on the CPU
-    "One batch; it depends on nothing that ran before."
-    n = len(self.cache)
-    order = torch.arange(n) if self.augment is None else torch.randperm(n, generator=rng(self.seed, 'order', epoch))
-    idx = order[step*self.batch_size:(step+1)*self.batch_size]
-    photos,aspect = torch.from_numpy(self.cache.photos[idx.numpy()]).to(self.device), self.cache.aspect[idx]
-    if self.augment is None: x = center_view(photos, aspect, self.size)
-    else: x = self.augment(photos, aspect, self.size, rng(self.seed, 'augment', epoch, step))
-    return ((x-self.mean)/self.std).contiguous(memory_format=self.format), idx
+)->tuple[Tensor, Tensor]: # (P,3,size,size) normalised, on the device; (P,) positions in the cache, on the CPU
+    "One batch, or our share of it; it depends on nothing that ran before."
+    idx = self.order(epoch, step)
+    mine,aspect = idx[self.rows],self.cache.aspect[idx]
+    photos = torch.from_numpy(self.cache.photos[mine.numpy()]).to(self.device)
+    if self.augment is None: x = center_view(photos, aspect[self.rows], self.size)
+    else: x = self.augment(photos, aspect, self.size, rng(self.seed, 'augment', epoch, step), self.rows)
+    return ((x-self.mean)/self.std).contiguous(memory_format=self.format), mine
 
 # %% ../nbs/05_batches.ipynb #920f0e1d
 def plot_batch(

@@ -4,21 +4,24 @@
 
 # %% ../nbs/09_checkpoints.ipynb #9755392d
 from __future__ import annotations
-import json, pickle
+import errno, json, os, pickle, platform, time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 import torch
+from filelock import FileLock, Timeout
 from torch import nn, Tensor
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from .core import PetsError, atomic_write, seeded
+from .core import PetsError, atomic_write, seeded, write_text
 from .config import Config
 from .blocks import BasicBlock, Bottleneck
 from .resnet import ResNet
+from .processes import is_first
 
 # %% auto #0
-__all__ = ['HEADS', 'build_model', 'Saved', 'save_model', 'load_model', 'save_state', 'load_state']
+__all__ = ['HEADS', 'build_model', 'Saved', 'save_model', 'load_model', 'save_state', 'load_state', 'claim']
 
 # %% ../nbs/09_checkpoints.ipynb #613d5c84
 HEADS = dict(one_logit=lambda breeds: 1, two_logits=lambda breeds: 2, breeds=len)
@@ -47,6 +50,13 @@ class Saved:
         "What `species_logit` needs to know."
         return torch.tensor(self.species) if self.config.model.head == 'breeds' else None
 
+# %% ../nbs/09_checkpoints.ipynb #0e93a281
+@contextmanager
+def _disk_errors():
+    "A full disk is an `OSError`, whoever writes; torch and safetensors have errors of their own for it."
+    try: yield
+    except (RuntimeError, SafetensorError) as e: raise OSError(errno.ENOSPC, 'the disk is full, or failed') from e
+
 # %% ../nbs/09_checkpoints.ipynb #3755bcf3
 def save_model(
     saved:Saved, # the network and its context
@@ -55,7 +65,7 @@ def save_model(
     "Write the weights as safetensors, with their context as metadata, whole or not at all."
     context = dict(config=saved.config.model_dump(mode='json'), breeds=saved.breeds, species=saved.species, mean=saved.mean, std=saved.std)
     weights = {k: v.detach().cpu().contiguous() for k,v in saved.model.state_dict().items()}
-    with atomic_write(path) as tmp: save_file(weights, tmp, metadata=dict(resnet_pets=json.dumps(context)))
+    with atomic_write(path) as tmp, _disk_errors(): save_file(weights, tmp, metadata=dict(resnet_pets=json.dumps(context)))
     return Path(path)
 
 # %% ../nbs/09_checkpoints.ipynb #3a466744
@@ -85,7 +95,7 @@ def save_state(
     path # usually last.ckpt in a run's folder
 )->Path: # the same path
     "Write a training's state, whole or not at all."
-    with atomic_write(path) as tmp: torch.save(state, tmp)
+    with atomic_write(path) as tmp, _disk_errors(): torch.save(state, tmp)
     return Path(path)
 
 # %% ../nbs/09_checkpoints.ipynb #7b42a0bc
@@ -100,3 +110,24 @@ def load_state(
     except Exception as e: raise PetsError(f'not a readable checkpoint ({type(e).__name__})', path, 'Start the training anew') from None
     if not isinstance(state, dict): raise PetsError('not a training state', path, 'Begin anew without resuming')
     return state
+
+# %% ../nbs/09_checkpoints.ipynb #d421f7f0
+@contextmanager
+def claim(
+    folder # of a run
+):
+    "Keep a folder to this process for the length of the block; `PetsError` names the process that has it. Of the processes of a job, the first claims for all."
+    folder = Path(folder).resolve()
+    who,lock = folder.with_name(f'.{folder.name}.lock.txt'), FileLock(folder.with_name(f'.{folder.name}.lock'), is_singleton=True)
+    if not is_first() or lock.is_locked:
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try: lock.acquire(timeout=0)
+    except Timeout: raise PetsError(f"in use by {who.read_text(encoding='utf-8') if who.exists() else 'another process'}", folder, 'Wait until it has ended, or take another folder') from None
+    try:
+        write_text(who, f"process {os.getpid()} on {platform.node()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        yield
+    finally:
+        who.unlink(missing_ok=True)
+        lock.release()

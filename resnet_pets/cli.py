@@ -18,7 +18,8 @@ from .stats import balance, channel_stats, image_sizes, plot_balance, plot_chann
 from .batches import Batches, cache_size, photo_cache
 from .evaluation import report_table
 from .confidence import delong, mcnemar
-from .checkpoints import build_model
+from .processes import is_first, job
+from .checkpoints import build_model, claim
 from .training import check_model
 from .runs import compare_runs, fit, load_run, predict_files
 from .explain import explain
@@ -178,10 +179,10 @@ def pets_train(
       pets_train fast data.folder=PATH training.epochs=40 --run mine --resume
     Exit code: 0 done, 1 stopped by Ctrl-C with a checkpoint, 2 could not be done."""
     if resume and overwrite: raise PetsError('--resume carries on, --overwrite begins anew', 'options', 'Give one of them')
-    result = fit(load_config(recipe, overrides), run or Path(recipe).stem, resume, overwrite)
-    if not result.finished: return 1
-    say_result(result)
-    _say_next(result)
+    with job():
+        result = fit(load_config(recipe, overrides), run or Path(recipe).stem, resume, overwrite)
+        if not result.finished: return 1
+        if is_first(): say_result(result); _say_next(result)
 
 # %% ../nbs/16_cli.ipynb #c044
 @command
@@ -192,9 +193,9 @@ def pets_evaluate(
 )->int:
     "Evaluate the best weights of a run on a split; predictions, figures and report go into the run."
     result = load_run(run)
-    metrics = result.evaluate([split], device=device)[split]
-    print(f'{report_table(metrics)}\n')
-    say_result(result)
+    with job(), claim(run):
+        metrics = result.evaluate([split], device=device)[split]
+        if is_first(): print(f'{report_table(metrics)}\n'); say_result(result)
 
 # %% ../nbs/16_cli.ipynb #c048
 def _p_value(p): return f'p = {p:.2g}' if p >= .0001 else 'p < 0.0001'
@@ -286,5 +287,6 @@ def pets_explain(
     """Look inside the network of a run: filters, feature maps, Grad-CAM of both species, where it looks as depth grows.
 
     Without FILES also how much of the heat is on the animal. All goes into the run: explain.md and its figures."""
-    page = explain(load_run(run), name_photos(find_photos(files)) if files else None, device=device)
+    result = load_run(run)
+    with claim(run): page = explain(result, name_photos(find_photos(files)) if files else None, device=device)
     print(f'look at: {page}')

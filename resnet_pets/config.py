@@ -108,7 +108,9 @@ class SchedulerSection(Section):
 class TrainingSection(Section):
     "The loop: its length, its batches and its safeguards."
     epochs:int = Field(30, ge=1)
-    batch_size:int = Field(16, ge=2)
+    batch_size:int = Field(16, ge=2) # photos of a step, of all processes together
+    accumulate:int = Field(1, ge=1) # parts that a batch is worked off in, one after the other: less memory
+    sync_norms:bool = False # batch norm over all processes together
     seed:int = Field(0, ge=0) # of weights, order and augmentation
     device:str = 'auto' # auto, cpu, cuda, cuda:1, mps
     precision:Literal['auto', 'fp32', 'bf16', 'fp16'] = 'auto' # auto: the quicker of fp32 and bf16, timed at the start

@@ -52,6 +52,9 @@ def atomic_write(
         with open(tmp, 'r+b') as f: os.fsync(f.fileno())
         os.chmod(tmp, 0o644)
         os.replace(tmp, path)
+    except OSError as e:
+        e.filename = str(path)   # what was wanted, not the temporary name
+        raise
     finally: tmp.unlink(missing_ok=True)
 
 # %% ../nbs/00_core.ipynb #b0f00c71

@@ -13,6 +13,7 @@ from fastcore.basics import patch
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 from .core import COLORS, PetsError, Table, atomic_write, autocast, eval_mode, nearest, new_figure
+from .processes import gather, is_first, process
 
 # %% auto #0
 __all__ = ['COLUMNS', 'SPECIES', 'species_logit', 'Predictions', 'batch_logits', 'predict', 'evaluate', 'report_table',
@@ -172,7 +173,7 @@ def _check_once(where:Tensor, pets):
 # %% ../nbs/08_evaluation.ipynb #ecb21554
 def predict(
     model:nn.Module, # (N,3,H,W) to (N,K) logits
-    batches, # of (xb, idx): normalised photos on the model's device and their positions in `pets`
+    batches, # of (xb, idx): normalised photos on the model's device and their positions in `pets`; of several processes each has its share
     pets, # the photos' records, with `name`, `species`, `breed`, `split`
     breed_species:Tensor=None, # for a head of breeds: the species of each, see `species_logit`
     precision:str='fp32', # 'fp32', 'bf16' or 'fp16'
@@ -181,16 +182,16 @@ def predict(
     "Ask `model` about every photo exactly once. Raises `PetsError` if a photo is left out or repeated."
     if not len(pets): raise PetsError('there are no photos', 'predict', 'Choose a split that has some')
     parts,where = [],[]
-    with eval_mode(model), tqdm(total=len(pets), desc='predict', unit='photo', leave=False) as bar:
+    with eval_mode(model), tqdm(total=len(pets)//process()[1], desc='predict', unit='photo', leave=False, disable=not is_first()) as bar:
         for xb,idx in batches:
             parts.append(batch_logits(model, xb, precision, flip)); where.append(idx.cpu())
             if len(parts[-1]) != len(idx): raise PetsError(f'{len(parts[-1])} answers for {len(idx)} photos', 'predict', 'The network must give each photo one row')
             bar.update(len(idx))
-    where = torch.cat(where) if where else torch.zeros(0).long()
+    where = gather(torch.cat(where) if where else torch.zeros(0).long())
     _check_once(where, pets)
-    logits = torch.cat(parts)[where.argsort().to(parts[0].device)]
+    logits = gather(torch.cat(parts))[where.argsort()]
     columns = {k: [getattr(p, k) for p in pets] for k in ('name', 'species', 'breed', 'split')}
-    return Predictions(**columns, logits=logits.cpu(), z=species_logit(logits, breed_species).cpu())
+    return Predictions(**columns, logits=logits, z=species_logit(logits, breed_species))
 
 # %% ../nbs/08_evaluation.ipynb #48efa64c
 SPECIES = ('cat', 'dog')

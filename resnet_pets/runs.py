@@ -18,17 +18,18 @@ from .core import PetsError, Table, atomic_write, pick_device, pick_precision, s
 from .config import Augmentation, Config, load_config, differences
 from .draw import draw_pets
 from .data import Pet, breed_names, breed_species, download, open_photo, read_pets, select, split_pets
+from .processes import first_goes_ahead, first_says, is_first, process
 from .stats import channel_stats, plot_balance
 from .batches import Augment, Batches, PhotoCache, cache_folder, cache_size, photo_cache, squeeze
 from .evaluation import SPECIES, Predictions, evaluate, plot_confusion, plot_history, plot_precision_recall, plot_predictions, plot_roc, plot_scores, predict, report_table
 from .confidence import apply_temperature, bootstrap_intervals, breed_table, calibration_error, fit_temperature, plot_breeds, plot_reliability, with_intervals
-from .checkpoints import Saved, build_model, load_model, load_state, save_model, save_state
+from .checkpoints import Saved, build_model, claim, load_model, load_state, save_model, save_state
 from .training import Trainer, is_best
 
 # %% auto #0
-__all__ = ['RUN_FILES', 'photo_folder', 'Material', 'prepare', 'Run', 'load_run', 'open_run', 'predict_pets', 'split_figures',
-           'hardware', 'run_evidence', 'judge', 'split_markdown', 'make_trainer', 'fit', 'predict_squares',
-           'predict_files', 'compare_runs']
+__all__ = ['RUN_FILES', 'photo_folder', 'Material', 'prepare', 'Run', 'load_run', 'run_folder', 'open_run', 'predict_pets',
+           'split_figures', 'hardware', 'run_evidence', 'judge', 'split_markdown', 'make_trainer', 'fit',
+           'predict_squares', 'predict_files', 'compare_runs']
 
 # %% ../nbs/11_runs.ipynb #8998e0c8
 def photo_folder(
@@ -128,12 +129,22 @@ def load_run(
 def log(self:Run,
     line:str # what happened
 )->None:
-    "Append a line with the time to `train.log`, and show it."
+    "Append a line with the time to `train.log`, and show it; of several processes, the first does."
+    if not is_first(): return
     tqdm.write(line, file=sys.stdout)
     with open(self.file('train.log'), 'a', encoding='utf-8') as f: f.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
 # %% ../nbs/11_runs.ipynb #d0a0d824
 RUN_FILES = ('config.yaml', 'photos.csv', 'train.log', 'history.csv', 'last.ckpt', 'best.safetensors', 'predictions.csv', 'report.md', 'report.json', 'explain.md')
+
+def run_folder(
+    config:Config, # the experiment
+    name:str # of the folder within `results.folder`
+)->Path:
+    "Where the run of that name is; `PetsError` if the name leads out of the folder of runs."
+    runs = config.results.folder
+    if runs.resolve() not in (runs/name).resolve().parents: raise PetsError('this name leads out of the folder of runs', f'--run {name}', f'Runs lie in {runs}')
+    return runs/name
 
 def open_run(
     config:Config, # the experiment
@@ -142,8 +153,7 @@ def open_run(
     overwrite:bool=False # begin anew in it
 )->Run: # nothing is written yet
     "The run of that name, if it may be begun or carried on; else `PetsError`."
-    run = Run(config.results.folder/name)
-    if config.results.folder.resolve() not in run.folder.resolve().parents: raise PetsError('this name leads out of the folder of runs', f'--run {name}', f'Runs lie in {config.results.folder}')
+    run = Run(run_folder(config, name))
     there = any(run.file(f).exists() for f in RUN_FILES)
     if there and resume and not run.file('config.yaml').exists(): raise PetsError('this run has lost its config.yaml', run.folder, 'Begin anew with --overwrite')
     if there and resume:
@@ -159,6 +169,7 @@ def begin(self:Run,
     material:Material # its photos
 )->None:
     "Clear an earlier run's files; write the experiment and the list of its photos."
+    if not is_first(): return
     figures = [p for p in self.file('figures').glob('*.png') if p.name.startswith(('history', 'balance', 'val_', 'test_', 'explain_'))]
     for f in [*map(self.file, RUN_FILES), *figures]: f.unlink(missing_ok=True)
     with atomic_write(self.file('photos.csv')) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as f:
@@ -184,7 +195,7 @@ def batches(self:Saved,
 )->Batches: # in order, without augmentation
     "Photos as the network wants them: sized and normalised as in training."
     c = self.config
-    return Batches(cache, size=c.data.image_size, mean=self.mean, std=self.std, batch_size=max(32, c.training.batch_size), device=device)
+    return Batches(cache, size=c.data.image_size, mean=self.mean, std=self.std, batch_size=max(32, c.training.batch_size), device=device, share=process())
 
 # %% ../nbs/11_runs.ipynb #0e5f9bb2
 def predict_pets(
@@ -194,9 +205,9 @@ def predict_pets(
     precision:str='fp32'
 )->Predictions: # a row for each photo
     "Predict photos in the way of the experiment."
-    batches = saved.batches(photo_cache(pets, cache_size(saved.config.data.image_size)), device)
+    with first_goes_ahead(): cache = photo_cache(pets, cache_size(saved.config.data.image_size))
     model = saved.model.to(device, memory_format=torch.channels_last)
-    return predict(model, batches, pets, saved.breed_species, precision, flip=saved.config.results.flip)
+    return predict(model, saved.batches(cache, device), pets, saved.breed_species, precision, flip=saved.config.results.flip)
 
 # %% ../nbs/11_runs.ipynb #d31972ee
 def split_figures(
@@ -224,15 +235,16 @@ def evaluate(self:Run,
     if evidence is None:
         if not self.finished: raise PetsError('this run is not finished', self.folder, 'Carry on with --resume')
         evidence,reported = self.report['evidence'], list(self.report['splits'])
-    material,tables = material or prepare(config), []
+    material,tables = material or first_says(prepare(config) if is_first() else None), []
     self.check_photos(material)
     for split in dict.fromkeys((*reported, *splits)):
         pets,start = material.split(split), time.perf_counter()
         tables.append(predict_pets(self.saved, pets, pick_device(device or config.training.device), evidence['precision']))
         evidence[f'seconds_per_photo_{split}'] = round((time.perf_counter()-start)/len(pets), 5)
-        for name,fig in split_figures(tables[-1], pets).items(): save_figure(fig, self.file(f'figures/{split}_{name}.png'))
-    Predictions.concat(tables).save(self.file('predictions.csv'))
-    self.write_report(evidence)
+        for name,fig in (split_figures(tables[-1], pets) if is_first() else {}).items(): save_figure(fig, self.file(f'figures/{split}_{name}.png'))
+    with first_goes_ahead():
+        if is_first(): Predictions.concat(tables).save(self.file('predictions.csv'))
+        self.write_report(evidence)
     return self.report['splits']
 
 # %% ../nbs/11_runs.ipynb #b5bcd15d
@@ -254,7 +266,7 @@ def run_evidence(
     counts = {s: len(select(material.pets, s)) for s in ('train', 'val', 'test')}
     versions = dict(python=platform.python_version(), torch=torch.__version__, torchvision=torchvision.__version__, resnet_pets=__version__)
     return dict(source=config.data.source, photos=counts, split_seed=config.data.split_seed, seed=config.training.seed, image_size=config.data.image_size,
-        epochs=config.training.epochs, batch_size=config.training.batch_size, precision=precision, hardware=hardware(device), versions=versions,
+        epochs=config.training.epochs, batch_size=config.training.batch_size, precision=precision, hardware=hardware(device), processes=process()[1], versions=versions,
         mean=[round(m, 4) for m in material.mean], std=[round(s, 4) for s in material.std])
 
 # %% ../nbs/11_runs.ipynb #e5851583
@@ -289,6 +301,7 @@ def write_report(self:Run,
     evidence:dict # of the run
 )->None:
     "Write report.json and report.md from the predictions."
+    if not is_first(): return
     predictions = self.predictions
     tables = {s: predictions.select(split=s) for s in dict.fromkeys(predictions.split)}
     splits = {s: judge(p, predictions.select(split='val')) for s,p in tables.items()}
@@ -308,10 +321,12 @@ def make_trainer(
     "Network, batches and targets of an experiment; every photo it will need is decoded here, so that a bad one is found before the first step."
     d,c = config.data, config.training
     if len(set(material.species)) < 2: raise PetsError('all photos are of one species', 'data', 'Add photos of the other')
-    for s in dict.fromkeys(('val', *config.results.splits)): photo_cache(material.split(s), cache_size(d.image_size))
     pets,augment = material.split('train'), Augment(**(d.augment or Augmentation.none()).model_dump())
-    def batches(size): return Batches(photo_cache(pets, cache_size(size)), size=size, mean=material.mean, std=material.std, batch_size=c.batch_size,
-        augment=augment, drop_last=True, seed=c.seed, device=device)
+    with first_goes_ahead():
+        for s in dict.fromkeys(('val', *config.results.splits)): photo_cache(material.split(s), cache_size(d.image_size))
+        caches = {size: photo_cache(pets, cache_size(size)) for size in (d.image_size, c.grow_size) if size}
+    def batches(size): return Batches(caches[size], size=size, mean=material.mean, std=material.std, batch_size=c.batch_size,
+        augment=augment, drop_last=True, seed=c.seed, device=device, share=process())
     target = [material.breeds.index(p.breed) if config.model.head == 'breeds' else p.species for p in pets]
     return Trainer(build_model(config, material.breeds), batches(d.image_size), torch.tensor(target), config, precision, early=c.grow_size and batches(c.grow_size))
 
@@ -323,6 +338,7 @@ def after_epoch(self:Run,
     material:Material # for the context of the weights
 )->None:
     "Log the epoch and write history, best weights and state."
+    if not is_first(): return
     best = is_best(trainer.history)
     self.log(f"epoch {row['epoch']:3d}  lr {row['lr']:.2e}  train loss {row['train_loss']:.4f}  val loss {row['val_loss']:.4f}  ROC-AUC {row['val_roc_auc']:.4f}  accuracy {row['val_accuracy']:.4f}  {row['seconds']:.0f} s{'  best' if best else ''}")
     with atomic_write(self.file('history.csv')) as tmp, open(tmp, 'w', newline='') as f:
@@ -344,9 +360,11 @@ def train(self:Run,
         start = time.perf_counter()
         m = evaluate(predict(model, batches, val, context.breed_species, trainer.precision))
         return dict(val_loss=m['loss'], val_roc_auc=m['roc_auc'], val_accuracy=m['accuracy'], val_seconds=round(time.perf_counter()-start, 2))
-    done = trainer.fit(validate, lambda t,row: self.after_epoch(t, row, material))
+    def after_epoch(trainer, row):
+        with first_goes_ahead(): self.after_epoch(trainer, row, material)
+    done = trainer.fit(validate, after_epoch)
     if not done:
-        save_state(trainer.state_dict(), self.file('last.ckpt'))
+        if is_first(): save_state(trainer.state_dict(), self.file('last.ckpt'))
         self.log(f'stopped at step {trainer.step}; the same command with --resume carries on')
     return done
 
@@ -362,7 +380,7 @@ def finish(self:Run,
     seen = trainer.steps*trainer.batches.batch_size*len(trainer.history)
     best = [r for i,r in enumerate(trainer.history, 1) if is_best(trainer.history[:i])][-1]
     evidence |= dict(parameters=sum(p.numel() for p in trainer.model.parameters()), best_epoch=best['epoch'], train_minutes=round(seconds/60, 2), seconds_per_photo_train=round(seconds/seen, 5))
-    save_figure(plot_history(trainer.history), self.file('figures/history.png'))
+    if is_first(): save_figure(plot_history(trainer.history), self.file('figures/history.png'))
     self.evaluate(self.config.results.splits, material, evidence)
     self.log(f"best epoch {best['epoch']}; evaluated on {' and '.join(self.report['splits'])}")
     return self
@@ -374,25 +392,26 @@ def fit(
     resume:bool=False, # carry on where the run stopped
     overwrite:bool=False # replace a run of this name
 )->Run: # finished, or stopped by Ctrl-C with a checkpoint
-    "Run an experiment: photos, statistics, training, evaluation, report, all into one folder."
-    run,start,device = open_run(config, name, resume, overwrite), time.perf_counter(), pick_device(config.training.device)
-    if resume and run.finished: run.log(f'the run {run.folder.name} is finished already'); return run
-    resuming = resume and run.file('config.yaml').exists()
-    state = load_state(run.file('last.ckpt')) if resuming and run.file('last.ckpt').exists() else None
-    material = prepare(config)
-    precision = pick_precision(config.training.precision, device) if state is None else state.get('precision', 'fp32')
-    trainer = make_trainer(config, material, device, precision)
-    if state is not None: trainer.load_state_dict(state)
-    if resuming: run.check_photos(material)
-    else: run.begin(config, material)
-    evidence = run_evidence(config, material, precision, device)
-    run.log(f"{evidence['photos']['train']} photos to train on, {evidence['photos']['val']} to validate; mean {evidence['mean']}, std {evidence['std']}; {precision} on {evidence['hardware']}")
-    save_figure(plot_balance(material.pets), run.file('figures/balance.png'))
-    run.log(f'ready after {time.perf_counter()-start:.0f} s; step {trainer.step} of {trainer.steps*config.training.epochs}')
-    if not run.train(trainer, material): return run
-    run.finish(trainer, material, evidence)
-    if state is None: run.write_report(evidence | dict(total_minutes=round((time.perf_counter()-start)/60, 2)))   # a resumed run does not know
-    return run
+    "Run an experiment: photos, statistics, training, evaluation, report, all into one folder, which no other process may use meanwhile."
+    start,device,folder = time.perf_counter(), pick_device(config.training.device), run_folder(config, name)
+    with claim(folder):
+        run = open_run(config, name, resume, overwrite) if is_first() else Run(folder)
+        resuming,finished = first_says((resume and run.file('config.yaml').exists(), resume and run.finished))
+        if finished: run.log(f'the run {folder.name} is finished already'); return run
+        state = load_state(run.file('last.ckpt')) if resuming and run.file('last.ckpt').exists() else None
+        material = first_says(prepare(config) if is_first() else None)
+        precision = state.get('precision', 'fp32') if state else first_says(pick_precision(config.training.precision, device))
+        trainer = make_trainer(config, material, device, precision)
+        if state: trainer.load_state_dict(state)
+        with first_goes_ahead(): run.check_photos(material) if resuming else run.begin(config, material)
+        evidence = run_evidence(config, material, precision, device)
+        run.log(f"{evidence['photos']['train']} photos to train on, {evidence['photos']['val']} to validate; mean {evidence['mean']}, std {evidence['std']}; {precision} on {evidence['hardware']}")
+        if is_first(): save_figure(plot_balance(material.pets), run.file('figures/balance.png'))
+        run.log(f'ready after {time.perf_counter()-start:.0f} s; step {trainer.step} of {trainer.steps*config.training.epochs}')
+        if not run.train(trainer, material): return run
+        run.finish(trainer, material, evidence)
+        if not state: run.write_report(evidence | dict(total_minutes=round((time.perf_counter()-start)/60, 2)))   # a resumed run does not know
+        return run
 
 # %% ../nbs/11_runs.ipynb #5e7b760a
 def _squeezed(

@@ -5,10 +5,11 @@
 # %% ../nbs/10_training.ipynb #7d133d18
 from __future__ import annotations
 import signal, time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Callable
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
+from torch.nn.parallel import DistributedDataParallel
 from fastcore.basics import patch
 from matplotlib.figure import Figure
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from .core import PetsError, Table, autocast, new_figure, COLORS
 from .config import Config, OptimizerSection, SchedulerSection
 from .resnet import ResNet, shape_diary
+from .processes import add_up, is_first, process, same_buffers, sync_norms
 
 # %% auto #0
 __all__ = ['Loss', 'balanced_weights', 'make_optimizer', 'make_scheduler', 'stop_on_interrupt', 'Trainer', 'is_best',
@@ -33,10 +35,13 @@ class Loss(nn.Module):
         self.register_buffer('weight', weight)
     def forward(self,
         logits:Tensor, # (N,1), (N,2) or (N,B)
-        target:Tensor # (N,) class numbers
+        target:Tensor, # (N,) class numbers
+        whole:Tensor=None # (B,) those of the whole batch, if these are a part of it: the losses of all parts add up to the batch's
     )->Tensor: # scalar
         logits = F.pad(logits.float(), (1, 0)) if logits.shape[1] == 1 else logits.float()
-        return F.cross_entropy(logits, target, self.weight, label_smoothing=self.label_smoothing)
+        whole = target if whole is None else whole
+        total = F.cross_entropy(logits, target, self.weight, label_smoothing=self.label_smoothing, reduction='sum')
+        return total/(len(whole) if self.weight is None else self.weight[whole].sum())
 
 # %% ../nbs/10_training.ipynb #bb5ae21a
 def balanced_weights(
@@ -57,7 +62,7 @@ def make_optimizer(
     groups = [dict(params=[p for p in params if p.ndim > 1 or c.decay_norms], weight_decay=c.weight_decay),
               dict(params=[p for p in params if p.ndim <= 1 and not c.decay_norms], weight_decay=0.0)]
     groups = [g for g in groups if g['params']]
-    if c.name == 'sgd': return torch.optim.SGD(groups, lr=c.lr, momentum=c.momentum, fused=True)
+    if c.name == 'sgd': return torch.optim.SGD(groups, lr=c.lr, momentum=c.momentum)   # the fused one stumbles over blocks that join later
     return dict(adam=torch.optim.Adam, adamw=torch.optim.AdamW)[c.name](groups, lr=c.lr, betas=c.betas, fused=True)
 
 # %% ../nbs/10_training.ipynb #a69aa3a5
@@ -94,7 +99,7 @@ class Trainer:
     "A training: network, batches, loss, optimizer, schedule, and how far it has come."
     def __init__(self,
         model:ResNet, # to train; it is moved to the batches' device
-        batches, # `.batch(epoch, step)` gives (xb, idx); `len` is the steps of an epoch; `.device`, `.batch_size`
+        batches, # `Batches`: those of this process, if there are several
         target:Tensor, # (N,) class numbers of the photos that `idx` points to
         config:Config, # sections optimizer, scheduler and training
         precision:str='fp32', # 'fp32', 'bf16' or 'fp16'
@@ -103,8 +108,12 @@ class Trainer:
         c = config.training
         self.batches,self.early,self.config,self.precision,self.device = batches,early or batches,c,precision,torch.device(batches.device)
         self.steps = len(batches)
+        self.processes = process()[1]
+        if c.batch_size % self.processes: raise PetsError(f'{c.batch_size} photos cannot be shared evenly by {self.processes} processes', 'training.batch_size', f'Take a multiple of {self.processes}')
         if not self.steps: raise PetsError(f'fewer training photos than one batch of {c.batch_size}', 'training.batch_size', 'Lower it, or add photos')
         self.model = model.to(self.device, memory_format=torch.channels_last)
+        if c.sync_norms: sync_norms(self.model)
+        self.net = self.model if self.processes == 1 else DistributedDataParallel(self.model, find_unused_parameters=c.grow > 0)
         self.target = target.to(self.device)
         self.loss = Loss(c.label_smoothing, balanced_weights(target, max(2, model.fc.out_features)) if c.class_weights else None).to(self.device)
         self.optimizer = make_optimizer(self.model, config.optimizer)
@@ -113,18 +122,33 @@ class Trainer:
         self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(c.average), use_buffers=True) if c.average else None
         self.step,self.loss_sum,self.history = 0,0.0,[]
 
-# %% ../nbs/10_training.ipynb #03ce0842
+# %% ../nbs/10_training.ipynb #5d950b82
+@patch
+def backward(self:Trainer,
+    xb:Tensor, # (P,3,H,W) our share of a batch
+    target:Tensor, # (P,)
+    whole:Tensor # (B,) the targets of the batch
+)->float: # the loss of the whole batch
+    "Forward and backward, in parts if so asked; the gradients of all processes are averaged with those of the last part."
+    value,parts = 0.0,list(zip(xb.chunk(self.config.accumulate), target.chunk(self.config.accumulate)))
+    for i,(x,y) in enumerate(parts, 1):
+        with nullcontext() if i == len(parts) or self.processes == 1 else self.net.no_sync():
+            with autocast(self.device, self.precision): logits = self.net(x)
+            loss = self.loss(logits, y, whole)
+            self.scaler.scale(loss*self.processes).backward()   # they average, we want the sum
+        value += loss.detach()
+    return add_up(value).item()
+
+# %% ../nbs/10_training.ipynb #a40b9af7
 @patch
 def train_step(self:Trainer)->float: # the loss of this batch
     "Take one step: forward, backward, clip, update, move the schedule."
     epoch,i = divmod(self.step, self.steps)
-    xb,idx = (self.batches if self.depth == 1 else self.early).batch(epoch, i)
+    batches = self.batches if self.depth == 1 else self.early
+    xb,idx = batches.batch(epoch, i)
     self.model.train(); self.model.use_depth(self.depth)
-    with autocast(self.device, self.precision): logits = self.model(xb)
-    loss = self.loss(logits, self.target[idx.to(self.device)])
     self.optimizer.zero_grad()
-    self.scaler.scale(loss).backward()
-    value = loss.item()
+    value = self.backward(xb, self.target[idx.to(self.device)], self.target[batches.order(epoch, i).to(self.device)])
     self.check(value)
     if self.config.clip:
         self.scaler.unscale_(self.optimizer)
@@ -172,7 +196,7 @@ def end_epoch(self:Trainer,
     seconds:float # of training since the epoch began or was resumed
 )->dict: # the new row of the history
     "Validate and write a row of history."
-    self.best_model.use_depth(self.depth)
+    self.best_model.use_depth(self.depth); same_buffers(self.best_model)
     row = dict(epoch=self.step//self.steps, lr=self.used_lr, train_loss=self.loss_sum/self.steps, **validate(self.best_model), seconds=round(seconds, 2))
     self.loss_sum = 0.0
     self.history.append(row)
@@ -186,14 +210,14 @@ def fit(self:Trainer,
 )->bool: # True when all epochs are done, False when Ctrl-C stopped it between two steps
     "Train from the present step to the last epoch."
     total,size,start = self.config.epochs*self.steps, self.batches.batch_size, time.perf_counter()
-    with stop_on_interrupt() as stop, tqdm(total=total*size, initial=self.step*size, unit='photo', desc='training') as bar:
+    with stop_on_interrupt() as stop, tqdm(total=total*size, initial=self.step*size, unit='photo', desc='training', disable=not is_first()) as bar:
         while self.step < total:
             loss = self.train_step()
             bar.update(size); bar.set_postfix(epoch=(self.step-1)//self.steps+1, loss=f'{loss:.3f}')
             if self.step % self.steps == 0:
                 after_epoch(self, self.end_epoch(validate, time.perf_counter()-start))
                 start = time.perf_counter()
-            if stop(): return self.step >= total
+            if add_up(torch.tensor(float(stop()))): return self.step >= total   # pressed in one process, all stop at the same step
     return True
 
 # %% ../nbs/10_training.ipynb #e38b312e
