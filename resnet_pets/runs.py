@@ -155,11 +155,12 @@ def open_run(
     "The run of that name, if it may be begun or carried on; else `PetsError`."
     run = Run(run_folder(config, name))
     there = any(run.file(f).exists() for f in RUN_FILES)
-    if there and resume and not run.file('config.yaml').exists(): raise PetsError('this run has lost its config.yaml', run.folder, 'Begin anew with --overwrite')
-    if there and resume:
+    begun = run.file('config.yaml').exists()
+    if resume and not begun and run.file('last.ckpt').exists(): raise PetsError('this run has lost its config.yaml', run.folder, 'Begin anew with --overwrite')
+    if resume and begun:
         changed = differences({'run': run.config, 'asked': config}).rows
         if changed: raise PetsError(f"the run was made with another experiment: {changed[0]['key']} is {changed[0]['run']} there and {changed[0]['asked']} here", run.folder, 'Resume with the same experiment, or give another --run NAME')
-    elif there and not overwrite: raise PetsError('this run exists', run.folder, 'Resume it with --resume, replace it with --overwrite, or give another --run NAME')
+    elif there and not (overwrite or resume): raise PetsError('this run exists', run.folder, 'Resume it with --resume, replace it with --overwrite, or give another --run NAME')
     return run
 
 # %% ../nbs/11_runs.ipynb #f2825bb1
@@ -396,6 +397,7 @@ def fit(
     start,device,folder = time.perf_counter(), pick_device(config.training.device), run_folder(config, name)
     with claim(folder):
         run = open_run(config, name, resume, overwrite) if is_first() else Run(folder)
+        for left in list(folder.rglob('.*.tmp'))*is_first(): left.unlink()   # by a process that was killed while it wrote
         resuming,finished = first_says((resume and run.file('config.yaml').exists(), resume and run.finished))
         if finished: run.log(f'the run {folder.name} is finished already'); return run
         state = load_state(run.file('last.ckpt')) if resuming and run.file('last.ckpt').exists() else None

@@ -1,0 +1,155 @@
+"What a training survives: kills, a full disk, a folder that vanishes, a second training; and that it does not leak."
+import os, random, shutil, signal, subprocess, threading, time
+from pathlib import Path
+import pytest, torch
+from safetensors.torch import load_file
+from resnet_pets import checkpoints, runs
+from resnet_pets.checkpoints import claim, load_state
+from resnet_pets.cli import pets_train
+from resnet_pets.config import Config
+from resnet_pets.runs import Run, fit, load_run, predict_files
+
+pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+WORDS = ['demo', 'data.drawn=60', 'data.image_size=32', 'model.block=basic', 'model.blocks=[1,1,1,1]', 'model.width=8', 'optimizer.lr=3e-3',
+    'training.batch_size=8', 'training.precision=fp32', 'training.device=cpu', 'training.grow_size=null', 'training.average=0.9', 'results.splits=[val]']
+
+@pytest.fixture(autouse=True)
+def one_thread(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv('RESNET_PETS_CACHE', str(tmp_path_factory.getbasetemp()/'cache'))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+EPOCH = 4    # steps
+
+def words(folder, epochs=4, *more): return [*WORDS, f'results.folder={folder}', f'training.epochs={epochs}', *more]
+def train(folder, *more, name='it', epochs=4): return pets_train([*words(folder, epochs), '--run', name, *more])
+def same_end(a:Path, b:Path): # weights to the bit, and history but for the time it took
+    def numbers(run): return [{k: v for k,v in r.items() if 'seconds' not in k} for r in Run(run).history]
+    x,y = (load_file(run/'best.safetensors') for run in (a, b))
+    return x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x) and str(numbers(a)) == str(numbers(b))
+
+def in_child(f): # the process id
+    pid = os.fork()
+    if pid: return pid
+    try: os._exit(f() or 0)
+    finally: os._exit(1)
+
+def dies_while_saving(share): # a function that runs until the next checkpoint is half written
+    def run(folder):
+        def save(state, path, whole=torch.save):
+            whole(state, path)
+            os.truncate(path, int(os.path.getsize(path)*share))
+            os.kill(os.getpid(), signal.SIGKILL)
+        checkpoints.torch.save = save
+        return train(folder, '--resume', epochs=40)
+    return run
+
+def at_epoch(n, do, monkeypatch): # before the files of that epoch are written
+    def after_epoch(self, trainer, row, material, before=Run.after_epoch):
+        if row['epoch'] == n: do(self.folder)
+        return before(self, trainer, row, material)
+    monkeypatch.setattr(Run, 'after_epoch', after_epoch)
+
+@pytest.mark.slow
+def test_killed_at_twenty_moments(tmp_path, monkeypatch):
+    "Moments are in seconds of the process's own time, so that a busy machine changes nothing; the kernel ends it as kill -9 does, with nothing run after it."
+    times = [time.process_time()]
+    with monkeypatch.context() as m:
+        at_epoch(1, lambda folder: times.append(time.process_time()), m)
+        assert train(tmp_path, name='straight', epochs=40) == 0
+    start,whole = times[1]-times[0],time.process_time()-times[0]
+    assert load_state(tmp_path/'straight/last.ckpt')['step'] == 40*EPOCH
+    moments,reached = random.Random(0),0
+    def life(i):
+        if i % 4 == 3: return dies_while_saving(moments.random())(tmp_path)
+        signal.setitimer(signal.ITIMER_PROF, .01+moments.uniform(0, start+whole/15))
+        return train(tmp_path, '--resume', epochs=40)
+    for i in range(20):
+        moments.seed(i)
+        assert os.WIFSIGNALED(os.waitpid(in_child(lambda: life(i)), 0)[1]), f'life {i} was not ended by a signal'
+        if (ckpt := tmp_path/'it/last.ckpt').exists():
+            step = load_state(ckpt)['step']    # whole, and never behind what was reached
+            assert step >= reached and step % EPOCH == 0
+            reached = step
+    assert reached > 0
+    assert train(tmp_path, '--resume', epochs=40) == 0
+    assert same_end(tmp_path/'it', tmp_path/'straight')
+    assert not list((tmp_path/'it').rglob('.*.tmp'))
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path/'disk'
+    folder.mkdir()
+    if os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', str(folder)], capture_output=True).returncode:
+        pytest.skip('only root may mount a small disk')
+    yield folder
+    subprocess.run(['umount', '-l', str(folder)], check=True)
+
+def one_line(capsys, *parts):
+    said = capsys.readouterr().err
+    error = [line for line in said.splitlines() if line.startswith('pets_') or 'Error' in line or 'Traceback' in line]    # beside the progress bars
+    assert len(error) == 1 and error[0].startswith('pets_train: ') and all(p in error[0] for p in parts), said
+
+def fill(folder:Path, leave:int=0): # bytes
+    with open(folder/'filler', 'wb', buffering=0) as f:
+        try:
+            while True: f.write(bytes(2**16))
+        except OSError: pass
+        f.truncate(max(0, f.tell()-leave))
+
+@pytest.mark.parametrize('leave', [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (20_000, 600_000))], ids=['nothing fits', 'texts fit', 'weights fit'])
+def test_full_disk(small_disk, tmp_path, monkeypatch, capsys, leave):
+    assert train(tmp_path, name='straight') == 0
+    with monkeypatch.context() as m:
+        at_epoch(2, lambda folder: fill(small_disk, leave), m)
+        capsys.readouterr()
+        assert train(small_disk) == 2
+    one_line(capsys)
+    assert load_state(small_disk/'it/last.ckpt')['step'] == EPOCH
+    assert not list((small_disk/'it').rglob('.*.tmp'))
+    (small_disk/'filler').unlink()
+    assert train(small_disk, '--resume') == 0
+    assert same_end(small_disk/'it', tmp_path/'straight')
+
+def test_read_only_disk(small_disk, capsys):
+    subprocess.run(['mount', '-o', 'remount,ro', str(small_disk)], check=True)
+    assert train(small_disk/'runs') == 2
+    one_line(capsys, str(small_disk/'runs'), 'Read-only')
+
+def test_folder_deleted_under_the_run(tmp_path, monkeypatch, capsys):
+    at_epoch(2, shutil.rmtree, monkeypatch)
+    assert train(tmp_path) == 2
+    one_line(capsys, str(tmp_path/'it'), 'No such file')
+    assert not (tmp_path/'it').exists()
+
+def test_second_training_is_refused(tmp_path, capsys):
+    def busy():
+        with claim(tmp_path/'it'): time.sleep(60)
+    pid = in_child(busy)
+    try:
+        while not (tmp_path/'.it.lock.txt').exists(): time.sleep(.01)
+        for more in ([], ['--resume'], ['--overwrite']):
+            assert train(tmp_path, *more) == 2
+            one_line(capsys, str(tmp_path/'it'), f'in use by process {pid} on ')
+        assert not (tmp_path/'it').exists()
+    finally: os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
+    assert train(tmp_path) == 0
+
+@pytest.mark.slow
+def test_no_leaks(tmp_path, monkeypatch):
+    def now(): # memory in MB, open files, threads
+        pages = int(Path('/proc/self/statm').read_text().split()[1])
+        return pages*os.sysconf('SC_PAGE_SIZE')/1e6, len(os.listdir('/proc/self/fd')), threading.active_count()
+    if not Path('/proc/self/statm').exists(): pytest.skip('reads /proc')
+    seen = []
+    monkeypatch.setattr(runs, 'is_best', lambda history, best=runs.is_best: seen.append(now()) or best(history))
+    assert train(tmp_path, epochs=13) == 0
+    run = load_run(tmp_path/'it')
+    paths = [p.path for p in runs.prepare(run.config).pets]
+    predict_files(run.saved, (paths*9)[:500])    # the first call fills torch's own stores
+    before = now()
+    for _ in range(10): predict_files(run.saved, paths[:50])
+    for (first,files,threads),(last,files_then,threads_then) in ((seen[2], seen[12]), (before, now())):
+        assert last-first < 8 and files_then <= files and threads_then <= threads
