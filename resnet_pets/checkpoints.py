@@ -4,16 +4,17 @@
 
 # %% ../nbs/09_checkpoints.ipynb #9755392d
 from __future__ import annotations
-import json, pickle
+import json, pickle, zipfile, zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
+from typing import Annotated, Literal, Sequence
 import torch
+from pydantic import Field
 from torch import nn, Tensor
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from .core import PetsError, atomic_write, seeded
-from .config import Config
+from .config import Config, Section
 from .blocks import BasicBlock, Bottleneck
 from .resnet import ResNet
 
@@ -47,18 +48,34 @@ class Saved:
         "What `species_logit` needs to know."
         return torch.tensor(self.species) if self.config.model.head == 'breeds' else None
 
+# %% ../nbs/09_checkpoints.ipynb #586d5833
+class _Context(Section):
+    "What stands beside the weights."
+    config:Config
+    breeds:list[str]
+    species:list[Literal[0, 1]]
+    mean:list[float] = Field(min_length=3, max_length=3)
+    std:list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
+
+def _checksum(weights:dict, context:str)->str: # of all that a file holds
+    crc = zlib.crc32(context.encode())
+    for k in sorted(weights): crc = zlib.crc32(weights[k].flatten().view(torch.uint8).numpy(), crc)
+    return str(crc)
+
 # %% ../nbs/09_checkpoints.ipynb #3755bcf3
 def save_model(
     saved:Saved, # the network and its context
     path # a .safetensors file
 )->Path: # the same path
     "Write the weights as safetensors, with their context as metadata, whole or not at all."
-    context = dict(config=saved.config.model_dump(mode='json'), breeds=saved.breeds, species=saved.species, mean=saved.mean, std=saved.std)
+    context = json.dumps(dict(config=saved.config.model_dump(mode='json'), breeds=saved.breeds, species=saved.species, mean=saved.mean, std=saved.std))
     weights = {k: v.detach().cpu().contiguous() for k,v in saved.model.state_dict().items()}
-    with atomic_write(path) as tmp: save_file(weights, tmp, metadata=dict(resnet_pets=json.dumps(context)))
+    with atomic_write(path) as tmp: save_file(weights, tmp, metadata=dict(resnet_pets=context, checksum=_checksum(weights, context)))
     return Path(path)
 
 # %% ../nbs/09_checkpoints.ipynb #3a466744
+def _described(weights:dict)->dict: return {k: (v.shape, v.dtype) for k,v in weights.items()}
+
 def load_model(
     path # a file that `save_model` wrote
 )->Saved: # its network in evaluation mode, on the CPU
@@ -67,17 +84,19 @@ def load_model(
     if not path.is_file(): raise PetsError('no such file of weights', path, 'Check the path, or train a run first')
     try:
         with safe_open(path, 'pt') as f:
-            context = (f.metadata() or {}).get('resnet_pets')
+            about = f.metadata() or {}
             weights = {k: f.get_tensor(k) for k in f.keys()}
     except (SafetensorError, OSError) as e: raise PetsError(f'not a readable safetensors file ({e})', path, 'Copy it again, or save it again') from None
-    if context is None: raise PetsError('these weights come without their experiment', path, '`resnet.load_weights` reads them into a network that you build')
+    if 'resnet_pets' not in about: raise PetsError('these weights come without their experiment', path, '`resnet.load_weights` reads them into a network that you build')
+    if about.get('checksum') not in (None, _checksum(weights, about['resnet_pets'])): raise PetsError('damaged: its checksum is not right', path, 'Copy it again, or save it again')
     try:
-        context = json.loads(context)
-        config = Config(**context.pop('config'))
-        model = build_model(config, context['breeds'])
+        context = _Context.model_validate_json(about['resnet_pets'])
+        with torch.device('meta'): expected = build_model(context.config, context.breeds).state_dict()   # only shapes, no memory
+        if _described(expected) != _described(weights): raise ValueError
+        model = build_model(context.config, context.breeds)
         model.load_state_dict(weights)
-        return Saved(model.eval(), config, **context)
-    except (KeyError, TypeError, ValueError, RuntimeError): raise PetsError('its weights and its experiment do not fit each other', path, 'Train it again with this version') from None
+        return Saved(model.eval(), **dict(context))
+    except ValueError: raise PetsError('its weights and its experiment do not fit each other', path, 'Train it again with this version') from None
 
 # %% ../nbs/09_checkpoints.ipynb #53a76360
 def save_state(
@@ -95,8 +114,11 @@ def load_state(
     "Read a training's state without executing pickled code. Raises `PetsError` for anything that is not one."
     path = Path(path)
     if not path.is_file(): raise PetsError('no checkpoint to resume from', path, 'Start the training without resuming')
-    try: state = torch.load(path, map_location='cpu', weights_only=True)
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+        with zipfile.ZipFile(path) as parts: damaged = parts.testzip()   # torch does not look at their checksums
     except pickle.UnpicklingError: raise PetsError('this checkpoint holds more than numbers and text; it was not opened', path, 'Use a checkpoint that this project wrote') from None
     except Exception as e: raise PetsError(f'not a readable checkpoint ({type(e).__name__})', path, 'Start the training anew') from None
+    if damaged: raise PetsError('damaged: a checksum in it is not right', path, 'Start the training anew')
     if not isinstance(state, dict): raise PetsError('not a training state', path, 'Begin anew without resuming')
     return state

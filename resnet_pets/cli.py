@@ -4,7 +4,7 @@
 
 # %% ../nbs/16_cli.ipynb #c002
 from __future__ import annotations
-import argparse, csv, inspect, io, json as jsonlib, os, sys
+import argparse, csv, inspect, io, json as jsonlib, os, sys, warnings
 from functools import wraps
 from itertools import islice
 from pathlib import Path
@@ -36,6 +36,10 @@ class Parser(argparse.ArgumentParser):
 # %% ../nbs/16_cli.ipynb #c009
 def _option(name): return '--'+name.replace('_', '-')
 
+def _word(text): # an empty word is a slip, as of "$RUN" where RUN is not set
+    if not text: raise argparse.ArgumentTypeError('it is empty')
+    return text
+
 class _Help(argparse.RawDescriptionHelpFormatter):
     def _get_help_string(self, action):
         shows = action.option_strings and action.default and action.default is not argparse.SUPPRESS
@@ -54,7 +58,7 @@ def make_parser(
         if kind is list: how |= dict(nargs='*' if p.default == () else '+')
         elif kind in (int, float): how |= dict(type=kind)
         elif kind is not bool: how |= dict(choices=get_args(kind) or None)
-        if p.default is p.empty or kind is list: parser.add_argument(p.name, **how)
+        if p.default is p.empty or kind is list: parser.add_argument(p.name, **dict(type=_word) | how)
         elif kind is bool: parser.add_argument(_option(p.name), action='store_true', **how)
         else: parser.add_argument(_option(p.name), default=p.default, **how)
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
@@ -66,7 +70,7 @@ def one_line(
 )->str:
     "An error as one line for stderr."
     if isinstance(error, PetsError): return str(error)
-    if isinstance(error, OSError): return f'{error.filename or "system"}: {error.strerror or error}'
+    if isinstance(error, OSError): return str(PetsError(error.strerror or str(error), error.filename2 or error.filename or 'system'))
     return f'unexpected {type(error).__name__}: {" ".join(str(error).split())}. Run again with --debug and report it'
 
 # %% ../nbs/16_cli.ipynb #c014
@@ -78,6 +82,8 @@ def command(
     def run(argv=None)->int:
         args = vars(make_parser(f, f.__name__).parse_intermixed_args(argv))
         debug = args.pop('debug')
+        warnings.filterwarnings('ignore', module='PIL')   # we say ourselves what is wrong with a photo
+        if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')   # a terminal may lack a letter
         try:
             code = f(**args) or 0
             sys.stdout.flush()
@@ -240,8 +246,8 @@ def find_photos(
     "The files that the words on a command line mean."
     found = []
     for name in map(Path, names):
-        if not name.exists(): raise PetsError('no such file or folder', name)
-        found += sorted(p for p in name.rglob('*') if p.suffix.lower() in PHOTO_ENDINGS and p.is_file() and not p.name.startswith('.')) if name.is_dir() else [name]
+        if not os.path.lexists(name): raise PetsError('no such file or folder', name)
+        found += sorted(p for p in name.rglob('*') if p.suffix.lower() in PHOTO_ENDINGS and not p.is_dir() and not p.name.startswith('.')) if name.is_dir() else [name]
     if not found: raise PetsError('no photos in it', names[0], f"Photos end in {', '.join(sorted(PHOTO_ENDINGS))}")
     return found
 
