@@ -76,12 +76,12 @@ class ModelSection(Section):
     "The network. The defaults are ResNet-101."
     block:Literal['basic', 'bottleneck'] = 'bottleneck'
     blocks:tuple[int,int,int,int] = (3, 4, 23, 3) # residual blocks in each stage
-    width:int = Field(64, ge=8) # channels after the stem
+    width:int = Field(64, ge=8, le=4096) # channels after the stem
     head:Literal['one_logit', 'two_logits', 'breeds'] = 'one_logit' # what the last layer says
     zero_init:bool = True # blocks start as identity: the last norm of each starts at zero
     @model_validator(mode='after')
     def _counts(self):
-        if min(self.blocks) < 1: raise ValueError('every stage needs at least 1 block')
+        if not all(1 <= b <= 1000 for b in self.blocks): raise ValueError('every stage needs 1 to 1000 blocks')
         return self
 
 # %% ../nbs/01_config.ipynb #d6df6c6b

@@ -443,7 +443,7 @@ def fetch(
 
 # %% ../nbs/03_data.ipynb #65d70601
 def _plain_member(member, folder): # photos need no links
-    if member.islnk() or member.issym(): raise tarfile.TarError(f'{member.name} is a link')
+    if member.islnk() or member.issym() or member.name.startswith('/'): raise tarfile.TarError(f'{member.name} is a link or an absolute path')
     return tarfile.data_filter(member, folder)
 
 def unpack(
@@ -454,7 +454,9 @@ def unpack(
     folder = Path(folder)
     tmp = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}.'))
     try:
-        with tarfile.open(archive) as tar: tar.extractall(tmp, filter=_plain_member)
+        with gzip.open(archive) as data:
+            with tarfile.open(fileobj=data, mode='r:') as tar: tar.extractall(tmp, filter=_plain_member)
+            while data.read(1 << 20): pass   # to its very end, where the checksum is
         if not (tmp/folder.name).is_dir(): raise tarfile.TarError(f'no folder {folder.name} in it')
         return (tmp/folder.name).replace(folder)
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as e:
@@ -474,6 +476,6 @@ def download(
         for name,md5 in checksums.items():
             target = folder/name.split('.')[0]
             if not target.is_dir(): unpack(fetch(base_url+name, folder/name, md5), target)
-    except (OSError, HTTPException) as e:
+    except (OSError, HTTPException, ValueError) as e:
         raise PetsError(f'cannot be fetched ({e})', base_url, f"Run it again, or put {' and '.join(base_url+n for n in checksums)} into {folder} by hand and run it again, or draw photos with `draw_pets`") from None
     return folder
