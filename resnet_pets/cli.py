@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args, get_type_hints
 import torch
 from fastcore.docments import docments
-from .core import PetsError, Table, pick_device, save_figure, write_text
+from .core import PetsError, Table, pick_device, save_figure, visible, write_text
 from .config import Config, differences, load_config
 from .data import PHOTO_ENDINGS, check_photos, inspect_photo, read_pets, select, split_pets
 from .stats import balance, channel_stats, image_sizes, plot_balance, plot_channels, plot_sizes
@@ -83,6 +83,7 @@ def command(
         args = vars(make_parser(f, f.__name__).parse_intermixed_args(argv))
         debug = args.pop('debug')
         warnings.filterwarnings('ignore', module='PIL')   # we say ourselves what is wrong with a photo
+        warnings.filterwarnings('ignore', 'Glyph')   # a font may lack a letter of its name
         if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')   # a terminal may lack a letter
         try:
             code = f(**args) or 0
@@ -292,5 +293,6 @@ def pets_explain(
     """Look inside the network of a run: filters, feature maps, Grad-CAM of both species, where it looks as depth grows.
 
     Without FILES also how much of the heat is on the animal. All goes into the run: explain.md and its figures."""
-    page = explain(load_run(run), name_photos(find_photos(files)) if files else None, device=device)
+    photos = {visible(name): photo for name,photo in name_photos(find_photos(files)).items()} if files else None
+    page = explain(load_run(run), photos, device=device)
     print(f'look at: {page}')

@@ -654,7 +654,8 @@ def test_terminals_of_other_encodings(home, tmp_path, encoding):
 # Files of a run
 
 FILES = ('config.yaml', 'photos.csv', 'history.csv', 'predictions.csv', 'report.json', 'best.safetensors', 'last.ckpt')
-DAMAGES = dict(gone=lambda p: p.unlink(), empty=lambda p: p.write_bytes(b''), binary=lambda p: p.write_bytes(bytes(range(256))), cut=lambda p: p.write_bytes(p.read_bytes()[:p.stat().st_size//2]), other=lambda p: p.write_text('[1, 2]'), folder=lambda p: (p.unlink(), p.mkdir()))
+def half(data, lines): return data[:data.rfind(b'\n', 0, len(data)//2)+1 if lines else len(data)//2]
+DAMAGES = dict(gone=lambda p: p.unlink(), empty=lambda p: p.write_bytes(b''), binary=lambda p: p.write_bytes(bytes(range(256))), cut=lambda p: p.write_bytes(half(p.read_bytes(), p.suffix == '.csv')), other=lambda p: p.write_text('[1, 2]'), folder=lambda p: (p.unlink(), p.mkdir()))
 READS = dict(evaluate={'config.yaml', 'photos.csv', 'report.json', 'best.safetensors'}, compare={'config.yaml', 'predictions.csv', 'report.json'}, predict={'best.safetensors'}, explain={'photos.csv', 'best.safetensors'}, resume={'config.yaml', 'photos.csv', 'best.safetensors', 'last.ckpt'})
 USES = [(c, f, d) for c in READS for f in FILES for d in DAMAGES if c != 'resume' or f not in ('report.json', 'predictions.csv')]
 def needed(command, file, damage): # does the command have to refuse the run?
@@ -662,6 +663,8 @@ def needed(command, file, damage): # does the command have to refuse the run?
 def known_fault(command, file, damage):
     if (file, damage) == ('photos.csv', 'binary'): return 'Run.photos (11_runs) lets UnicodeDecodeError through'
     if (file, damage) == ('report.json', 'other'): return 'Run.report (11_runs) takes any JSON for a report'
+    if (file, damage) == ('predictions.csv', 'empty'): return 'Predictions.load (08_evaluation) asks for the columns of an empty file after closing it'
+    if (file, damage) == ('predictions.csv', 'cut'): return 'the line names a photo, not the run whose table lacks it (08a_confidence)'
     if (file, damage) == ('config.yaml', 'empty') and command in ('evaluate', 'compare'): return 'Run.config (11_runs) takes an empty config.yaml for the defaults'
 def cases(wanted): return [pytest.param(*u, marks=[pytest.mark.xfail(strict=True, reason=known_fault(*u))] if known_fault(*u) and wanted else [], id='-'.join(u)) for u in USES if needed(*u) == wanted]
 
