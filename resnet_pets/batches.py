@@ -94,7 +94,7 @@ def cache_folder()->Path:
     return Path(os.environ.get('RESNET_PETS_CACHE') or user_cache_dir('resnet_pets'))
 
 # %% ../nbs/05_batches.ipynb #f99c31f2
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 def cache_key(
     pets, # records with a `path`
@@ -144,7 +144,7 @@ def _write_cache(
             for square,aspect in tqdm(squares, 'Decoding once', len(pets), unit='photo'):
                 crc = zlib.crc32(square, crc); aspects.append(aspect)
                 f.write(square.tobytes())
-        write_text(path.with_suffix('.json'), json.dumps(dict(crc=crc, aspect=aspects)))
+        write_text(path.with_suffix('.json'), json.dumps(dict(crc=zlib.crc32(repr(aspects).encode(), crc), aspect=aspects)))
     finally: pool.shutdown(cancel_futures=True)
 
 # %% ../nbs/05_batches.ipynb #242eab61
@@ -155,8 +155,9 @@ def _read_cache(
     "Open a cache if it is all there."
     try:
         about,photos = json.loads(path.with_suffix('.json').read_text()), np.load(path, mmap_mode='r')
-        whole = photos.shape == shape and photos.dtype == np.uint8 and len(about['aspect']) == len(photos) and zlib.crc32(photos) == about['crc']
-    except (OSError, ValueError, EOFError, KeyError, TypeError): return None
+        crc = zlib.crc32(repr(about['aspect']).encode(), zlib.crc32(photos))
+        whole = photos.shape == shape and photos.dtype == np.uint8 and len(about['aspect']) == len(photos) and crc == about['crc']
+    except Exception: return None   # whatever it is: the photos are still there
     return PhotoCache(photos, torch.tensor(about['aspect'], dtype=torch.float32), path) if whole else None
 
 # %% ../nbs/05_batches.ipynb #9cde1c10

@@ -4,18 +4,19 @@
 
 # %% ../nbs/09_checkpoints.ipynb #9755392d
 from __future__ import annotations
-import errno, json, os, pickle, platform, time
-from contextlib import contextmanager
+import errno, json, os, pickle, platform, time, zipfile, zlib
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
+from typing import Annotated, Literal, Sequence
 import torch
 from filelock import FileLock, Timeout
+from pydantic import Field
 from torch import nn, Tensor
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from .core import PetsError, atomic_write, seeded, write_text
-from .config import Config
+from .config import Config, Section
 from .blocks import BasicBlock, Bottleneck
 from .resnet import ResNet
 from .processes import is_first
@@ -50,6 +51,20 @@ class Saved:
         "What `species_logit` needs to know."
         return torch.tensor(self.species) if self.config.model.head == 'breeds' else None
 
+# %% ../nbs/09_checkpoints.ipynb #586d5833
+class _Context(Section):
+    "What stands beside the weights."
+    config:Config
+    breeds:list[str]
+    species:list[Literal[0, 1]]
+    mean:list[float] = Field(min_length=3, max_length=3)
+    std:list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
+
+def _checksum(weights:dict, context:dict)->int: # of all that a file holds
+    crc = zlib.crc32(json.dumps(context).encode())
+    for k in sorted(weights): crc = zlib.crc32(weights[k].flatten().view(torch.uint8).numpy(), crc)
+    return crc
+
 # %% ../nbs/09_checkpoints.ipynb #0e93a281
 @contextmanager
 def _disk_errors():
@@ -65,10 +80,12 @@ def save_model(
     "Write the weights as safetensors, with their context as metadata, whole or not at all."
     context = dict(config=saved.config.model_dump(mode='json'), breeds=saved.breeds, species=saved.species, mean=saved.mean, std=saved.std)
     weights = {k: v.detach().cpu().contiguous() for k,v in saved.model.state_dict().items()}
-    with atomic_write(path) as tmp, _disk_errors(): save_file(weights, tmp, metadata=dict(resnet_pets=json.dumps(context)))
+    with atomic_write(path) as tmp, _disk_errors(): save_file(weights, tmp, metadata=dict(resnet_pets=json.dumps(context | dict(checksum=_checksum(weights, context)))))
     return Path(path)
 
 # %% ../nbs/09_checkpoints.ipynb #3a466744
+def _described(weights:dict)->dict: return {k: (v.shape, v.dtype) for k,v in weights.items()}
+
 def load_model(
     path # a file that `save_model` wrote
 )->Saved: # its network in evaluation mode, on the CPU
@@ -83,11 +100,15 @@ def load_model(
     if context is None: raise PetsError('these weights come without their experiment', path, '`resnet.load_weights` reads them into a network that you build')
     try:
         context = json.loads(context)
-        config = Config(**context.pop('config'))
-        model = build_model(config, context['breeds'])
+        checksum = context.pop('checksum', None) if isinstance(context, dict) else None
+        if checksum not in (None, _checksum(weights, context)): raise PetsError('damaged: its checksum is not right', path, 'Copy it again, or save it again')
+        context = _Context.model_validate(context)
+        with torch.device('meta'): expected = build_model(context.config, context.breeds).state_dict()   # only shapes, no memory
+        if _described(expected) != _described(weights): raise ValueError
+        model = build_model(context.config, context.breeds)
         model.load_state_dict(weights)
-        return Saved(model.eval(), config, **context)
-    except (KeyError, TypeError, ValueError, RuntimeError): raise PetsError('its weights and its experiment do not fit each other', path, 'Train it again with this version') from None
+        return Saved(model.eval(), **dict(context))
+    except (ValueError, RecursionError): raise PetsError('its weights and its experiment do not fit each other', path, 'Train it again with this version') from None
 
 # %% ../nbs/09_checkpoints.ipynb #53a76360
 def save_state(
@@ -105,9 +126,12 @@ def load_state(
     "Read a training's state without executing pickled code. Raises `PetsError` for anything that is not one."
     path = Path(path)
     if not path.is_file(): raise PetsError('no checkpoint to resume from', path, 'Start the training without resuming')
-    try: state = torch.load(path, map_location='cpu', weights_only=True)
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+        with zipfile.ZipFile(path) as parts: damaged = parts.testzip()   # torch does not look at their checksums
     except pickle.UnpicklingError: raise PetsError('this checkpoint holds more than numbers and text; it was not opened', path, 'Use a checkpoint that this project wrote') from None
     except Exception as e: raise PetsError(f'not a readable checkpoint ({type(e).__name__})', path, 'Start the training anew') from None
+    if damaged: raise PetsError('damaged: a checksum in it is not right', path, 'Start the training anew')
     if not isinstance(state, dict): raise PetsError('not a training state', path, 'Begin anew without resuming')
     return state
 
@@ -122,6 +146,7 @@ def claim(
     if not is_first() or lock.is_locked:
         yield
         return
+    new = not folder.parent.exists()
     folder.parent.mkdir(parents=True, exist_ok=True)
     try: lock.acquire(timeout=0)
     except Timeout: raise PetsError(f"in use by {who.read_text(encoding='utf-8') if who.exists() else 'another process'}", folder, 'Wait until it has ended, or take another folder') from None
@@ -130,4 +155,7 @@ def claim(
         yield
     finally:
         who.unlink(missing_ok=True)
+        with suppress(OSError): Path(lock.lock_file).unlink()   # while it is ours; Windows does not allow that
         lock.release()
+        if new:
+            with suppress(OSError): folder.parent.rmdir()   # if it is still empty

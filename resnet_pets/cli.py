@@ -4,14 +4,14 @@
 
 # %% ../nbs/16_cli.ipynb #c002
 from __future__ import annotations
-import argparse, csv, inspect, io, json as jsonlib, os, sys
+import argparse, csv, inspect, io, json as jsonlib, os, sys, warnings
 from functools import wraps
 from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args, get_type_hints
 import torch
 from fastcore.docments import docments
-from .core import PetsError, Table, pick_device, save_figure, write_text
+from .core import PetsError, Table, pick_device, save_figure, visible, write_text
 from .config import Config, differences, load_config
 from .data import PHOTO_ENDINGS, check_photos, inspect_photo, read_pets, select, split_pets
 from .stats import balance, channel_stats, image_sizes, plot_balance, plot_channels, plot_sizes
@@ -37,6 +37,10 @@ class Parser(argparse.ArgumentParser):
 # %% ../nbs/16_cli.ipynb #c009
 def _option(name): return '--'+name.replace('_', '-')
 
+def _word(text): # an empty word is a slip, as of "$RUN" where RUN is not set
+    if not text: raise argparse.ArgumentTypeError('it is empty')
+    return text
+
 class _Help(argparse.RawDescriptionHelpFormatter):
     def _get_help_string(self, action):
         shows = action.option_strings and action.default and action.default is not argparse.SUPPRESS
@@ -55,7 +59,7 @@ def make_parser(
         if kind is list: how |= dict(nargs='*' if p.default == () else '+')
         elif kind in (int, float): how |= dict(type=kind)
         elif kind is not bool: how |= dict(choices=get_args(kind) or None)
-        if p.default is p.empty or kind is list: parser.add_argument(p.name, **how)
+        if p.default is p.empty or kind is list: parser.add_argument(p.name, **dict(type=_word) | how)
         elif kind is bool: parser.add_argument(_option(p.name), action='store_true', **how)
         else: parser.add_argument(_option(p.name), default=p.default, **how)
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
@@ -67,7 +71,7 @@ def one_line(
 )->str:
     "An error as one line for stderr."
     if isinstance(error, PetsError): return str(error)
-    if isinstance(error, OSError): return f'{error.filename or "system"}: {error.strerror or error}'
+    if isinstance(error, OSError): return str(PetsError(error.strerror or str(error), error.filename2 or error.filename or 'system'))
     return f'unexpected {type(error).__name__}: {" ".join(str(error).split())}. Run again with --debug and report it'
 
 # %% ../nbs/16_cli.ipynb #c014
@@ -79,6 +83,9 @@ def command(
     def run(argv=None)->int:
         args = vars(make_parser(f, f.__name__).parse_intermixed_args(argv))
         debug = args.pop('debug')
+        warnings.filterwarnings('ignore', module='PIL')   # we say ourselves what is wrong with a photo
+        warnings.filterwarnings('ignore', 'Glyph')   # a font may lack a letter of its name
+        if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')   # a terminal may lack a letter
         try:
             code = f(**args) or 0
             sys.stdout.flush()
@@ -241,8 +248,8 @@ def find_photos(
     "The files that the words on a command line mean."
     found = []
     for name in map(Path, names):
-        if not name.exists(): raise PetsError('no such file or folder', name)
-        found += sorted(p for p in name.rglob('*') if p.suffix.lower() in PHOTO_ENDINGS and p.is_file() and not p.name.startswith('.')) if name.is_dir() else [name]
+        if not os.path.lexists(name): raise PetsError('no such file or folder', name)
+        found += sorted(p for p in name.rglob('*') if p.suffix.lower() in PHOTO_ENDINGS and not p.is_dir() and not p.name.startswith('.')) if name.is_dir() else [name]
     if not found: raise PetsError('no photos in it', names[0], f"Photos end in {', '.join(sorted(PHOTO_ENDINGS))}")
     return found
 
@@ -288,5 +295,6 @@ def pets_explain(
 
     Without FILES also how much of the heat is on the animal. All goes into the run: explain.md and its figures."""
     result = load_run(run)
-    with claim(run): page = explain(result, name_photos(find_photos(files)) if files else None, device=device)
+    photos = {visible(name): photo for name,photo in name_photos(find_photos(files)).items()} if files else None
+    with claim(run): page = explain(result, photos, device=device)
     print(f'look at: {page}')

@@ -7,7 +7,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, Optional, Union
-import yaml
+import os, yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from .core import PetsError, Table, nearest, write_text
 
@@ -26,7 +26,9 @@ class Section(BaseModel):
         return value
     @field_validator('folder', mode='after', check_fields=False)
     @classmethod
-    def _home(cls, value): return value and value.expanduser()
+    def _home(cls, value):
+        if '\0' in str(value): raise ValueError('no folder can be called so')
+        return value and Path(os.path.expanduser(value))
 
 # %% ../nbs/01_config.ipynb #6318fc21
 class Augmentation(Section):
@@ -74,12 +76,12 @@ class ModelSection(Section):
     "The network. The defaults are ResNet-101."
     block:Literal['basic', 'bottleneck'] = 'bottleneck'
     blocks:tuple[int,int,int,int] = (3, 4, 23, 3) # residual blocks in each stage
-    width:int = Field(64, ge=8) # channels after the stem
+    width:int = Field(64, ge=8, le=4096) # channels after the stem
     head:Literal['one_logit', 'two_logits', 'breeds'] = 'one_logit' # what the last layer says
     zero_init:bool = True # blocks start as identity: the last norm of each starts at zero
     @model_validator(mode='after')
     def _counts(self):
-        if min(self.blocks) < 1: raise ValueError('every stage needs at least 1 block')
+        if not all(1 <= b <= 1000 for b in self.blocks): raise ValueError('every stage needs 1 to 1000 blocks')
         return self
 
 # %% ../nbs/01_config.ipynb #d6df6c6b
@@ -161,9 +163,31 @@ def _explain(error:ValidationError, where:str)->PetsError:
     first = error.errors(include_url=False)[0]
     loc = tuple(p for p in first['loc'] if isinstance(p, str) and not p.startswith(('tuple[', 'literal[', 'function-')))
     key,value = '.'.join(loc), first['input']
-    if first['type'] == 'extra_forbidden': return PetsError(f"unknown key '{key}' (value {value!r})", where, nearest(loc[-1], _known_keys(loc)))
+    if first['type'] == 'extra_forbidden': return PetsError(f"unknown key '{key:.200}' (value {value!r:.200})", where, nearest(loc[-1], _known_keys(loc)))
     says = first['msg'].removeprefix('Value error, ').replace('Input should be', 'it should be')
-    return PetsError(f"{key} = {value!r} does not fit: {says}" if not isinstance(value, dict) else f'{key}: {says}', where)
+    return PetsError(f"{key} = {value!r:.200} does not fit: {says}" if not isinstance(value, dict) else f'{key}: {says}', where)
+
+# %% ../nbs/01_config.ipynb #e0777816
+class _Loader(yaml.SafeLoader):
+    "Values as they stand: no key twice, no tags, no aliases."
+    def compose_node(self, parent, index):
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or event.tag: raise yaml.MarkedYAMLError(problem='aliases (*) and tags (!) are not taken', problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key,_ in node.value:
+            if str(key.value) in seen: raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' stands here for the second time", problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+# %% ../nbs/01_config.ipynb #9e4998aa
+def _from_yaml(text:str, where:str):
+    "What a text in YAML says; `PetsError` with the line if that cannot be read."
+    try: return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
+        line = f' line {e.problem_mark.line+1}' if getattr(e, 'problem_mark', None) else ''
+        raise PetsError(f"not readable as YAML: {getattr(e, 'problem', None) or e}", where+line) from None
 
 # %% ../nbs/01_config.ipynb #b4d4c80a
 def _override(
@@ -173,12 +197,11 @@ def _override(
     "Change `raw` as the override says."
     key,sep,value = text.partition('=')
     *sections,last = key.split('.')
-    if not sep or not sections or not all([*sections, last]): raise PetsError(f"'{text}' is not of the form section.key=value", 'command line', 'For example optimizer.lr=3e-4')
+    if not sep or not 1 <= len(sections) <= 2 or not all([*sections, last]): raise PetsError(f"'{text:.200}' is not of the form section.key=value", 'command line', 'For example optimizer.lr=3e-4')
     for s in sections:
         raw[s] = raw.get(s) or {}
-        if not isinstance(raw := raw[s], dict): raise PetsError(f"'{s}' in '{text}' is not a section", 'command line')
-    try: raw[last] = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError): raise PetsError(f"'{value}' is not a value that YAML can read", f'command line, {key}') from None
+        if not isinstance(raw := raw[s], dict): raise PetsError(f"'{s}' in '{text:.200}' is not a section", 'command line')
+    raw[last] = _from_yaml(value, f'command line, {key:.200}')
 
 # %% ../nbs/01_config.ipynb #7dfb9084
 def recipes()->dict[str,Path]: # name → file
@@ -190,8 +213,9 @@ def _read(recipe)->tuple[dict,str]:
     "The raw experiment and the name of its file."
     path = recipes().get(str(recipe)) or Path(recipe)
     if not path.is_file(): raise PetsError('no such recipe or file', recipe, nearest(str(recipe), recipes()))
-    try: raw = yaml.safe_load(path.read_text(encoding='utf-8')) or {}
-    except (yaml.YAMLError, ValueError, RecursionError) as e: raise PetsError(f"not readable as YAML: {' '.join(str(e).split())}", path) from None
+    try: raw = _from_yaml(path.read_text(encoding='utf-8'), str(path))
+    except UnicodeDecodeError as e: raise PetsError(f'not readable as YAML: {e}', path) from None
+    if raw is None: raw = {}
     if not isinstance(raw, dict): raise PetsError('not a list of sections', path, f"An experiment has the sections {', '.join(Config.model_fields)}")
     return raw, str(path)
 
@@ -200,7 +224,7 @@ def _culprit(error:ValidationError, overrides)->str:
     "The override that an error is about, or ''."
     key = '.'.join(str(p) for p in error.errors()[0]['loc'])
     touching = [o for o in overrides if key.startswith(o.split('=')[0]) or o.startswith(key)]
-    return f'command line, {touching[-1]}' if touching else ''
+    return f'command line, {touching[-1]:.200}' if touching else ''
 
 # %% ../nbs/01_config.ipynb #17187b38
 def load_config(

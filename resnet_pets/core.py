@@ -12,8 +12,16 @@ from torch import nn
 from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['PRECISIONS', 'COLORS', 'STYLE', 'PetsError', 'nearest', 'atomic_write', 'write_text', 'rng', 'seeded', 'pick_device',
-           'autocast', 'step_seconds', 'pick_precision', 'eval_mode', 'Table', 'new_figure', 'save_figure']
+__all__ = ['PRECISIONS', 'COLORS', 'STYLE', 'visible', 'PetsError', 'nearest', 'atomic_write', 'write_text', 'rng', 'seeded',
+           'pick_device', 'autocast', 'step_seconds', 'pick_precision', 'eval_mode', 'Table', 'new_figure',
+           'save_figure']
+
+# %% ../nbs/00_core.ipynb #c1582d56
+def visible(
+    text:str # a name, a message
+)->str: # one line that can be printed anywhere
+    "The text with all that can't be seen spelt out."
+    return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 # %% ../nbs/00_core.ipynb #c1bba85d
 class PetsError(Exception):
@@ -25,7 +33,7 @@ class PetsError(Exception):
     ):
         self.what,self.where,self.fix = what,str(where),fix
         line = f'{where}: {what}' if str(where) else what
-        line = ' '.join(f'{line}. {fix}'.split()).rstrip('. ')
+        line = visible(' '.join(f'{line}. {fix}'.split())).rstrip('. ')
         super().__init__(line if line.endswith('?') else line+'.')
 
 # %% ../nbs/00_core.ipynb #2eb75dab
@@ -45,8 +53,9 @@ def atomic_write(
 ):
     "A temporary path in the same folder, which becomes `path` if the block ends well and vanishes if it does not."
     path = Path(path)
+    if path.exists() and not path.is_file(): raise PetsError('there is something of this name that is no file', path, 'Give another name')
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd,tmp = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.', suffix='.tmp'); os.close(fd); tmp = Path(tmp)
+    fd,tmp = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name[:40]}.', suffix='.tmp'); os.close(fd); tmp = Path(tmp)
     try:
         yield tmp
         with open(tmp, 'r+b') as f: os.fsync(f.fileno())
@@ -149,7 +158,7 @@ def eval_mode(
 # %% ../nbs/00_core.ipynb #84853bb3
 def _cell(v, digits=4)->str:
     if v is None: return '-'
-    return f'{v:.{digits}f}' if isinstance(v, float) else str(v)
+    return f'{v:.{digits}f}' if isinstance(v, float) else visible(str(v))
 
 # %% ../nbs/00_core.ipynb #1d29ee60
 class Table:
@@ -180,7 +189,7 @@ class Table:
 COLORS = dict(cat='#E69F00', dog='#0072B2', good='#009E73', bad='#D55E00', grey='#777777')
 
 STYLE = {'font.size':9, 'axes.titlesize':10, 'axes.spines.top':False, 'axes.spines.right':False, 'axes.grid':True, 'grid.alpha':.25,
-    'axes.axisbelow':True, 'figure.dpi':100}
+    'axes.axisbelow':True, 'figure.dpi':100, 'text.parse_math':False}   # a photo may be called $x$
 
 # %% ../nbs/00_core.ipynb #c2289497
 class _Figure(Figure):

@@ -4,7 +4,7 @@
 
 # %% ../nbs/03_data.ipynb #5a9f8bc3
 from __future__ import annotations
-import hashlib, io, math, re, shutil, tarfile, tempfile, urllib.error, urllib.parse, urllib.request
+import gzip, hashlib, io, math, re, shutil, tarfile, tempfile, urllib.error, urllib.parse, urllib.request, zlib
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -49,7 +49,7 @@ def read_box(
     try:
         box = ElementTree.parse(path).find('.//bndbox')
         return tuple(int(float(box.find(k).text)) for k in ('xmin','ymin','xmax','ymax'))
-    except (ElementTree.ParseError, AttributeError, TypeError, ValueError):
+    except (ElementTree.ParseError, AttributeError, TypeError, ValueError, OverflowError, LookupError):
         raise PetsError('no box can be read from it', path, 'Unpack the annotations again, or delete this file') from None
 
 # %% ../nbs/03_data.ipynb #539c5109
@@ -59,15 +59,20 @@ def name_breed(
     "The breed by the data set's naming rule."
     return re.sub(r'_\d+$', '', name)
 
+def _tells_species(name): return name[:1].upper() != name[:1].lower()
+
 def name_species(
     name:str # a photo's name
 )->int: # 0 cat, 1 dog
     "The species by the data set's naming rule: cats' names start with a capital, dogs' with a small letter."
-    if not name[:1].isalpha(): raise PetsError('the name starts with no letter, so it tells no species', name, 'Cats: Capital_1.jpg; dogs: small_1.jpg')
+    if not _tells_species(name): raise PetsError('the name starts with no letter that is large or small, so it tells no species', name, 'Cats: Capital_1.jpg; dogs: small_1.jpg')
     return int(not name[0].isupper())
 
 # %% ../nbs/03_data.ipynb #4b0f0f0c
+def _is_plain(name): return name.isprintable() and not set(name) & set('/\\') and name not in ('.', '..')
+
 def _row_fault(words, seen):
+    if not _is_plain(words[0]): return f"'{words[0]}' is no name of a photo"
     if len(words) != 4: return f'{len(words)} columns where 4 are expected'
     if words[2] not in ('1', '2'): return f"unknown species '{words[2]}'"
     if words[0] in seen: return f"'{words[0]}' is listed twice"
@@ -77,7 +82,9 @@ def read_rows(
 )->dict: # name → species, 0 cat or 1 dog; empty if there is no such file
     "Read one of the data set's lists; raises `PetsError` with file and line for a line it cannot take."
     rows = {}
-    text = Path(path).read_text(encoding='utf-8-sig', errors='replace') if Path(path).is_file() else ''
+    data = Path(path).read_bytes() if Path(path).is_file() else b''
+    try: text = data.decode('utf-8-sig')
+    except UnicodeDecodeError as e: raise PetsError('not text in UTF-8', f"{path} line {data[:e.start].count(10)+1}", 'Save the list as UTF-8') from None
     for i,line in enumerate(text.splitlines(), 1):
         words = line.split('#')[0].split()
         if not words: continue
@@ -92,7 +99,14 @@ PHOTO_ENDINGS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp')
 def _listing(folder, endings): return [p for p in sorted(Path(folder).glob('[!.]*')) if p.suffix.lower() in endings]
 
 def _files(folder, endings): # name → file; of two files with one name the earlier ending wins
-    return {p.stem: p for p in sorted(_listing(folder, endings), key=lambda p: -endings.index(p.suffix.lower()))}
+    return {p.stem: p for p in sorted(_listing(folder, endings), key=lambda p: -endings.index(p.suffix.lower())) if p.is_file()}
+
+# %% ../nbs/03_data.ipynb #4e8dec77
+def _named(folder): # photos in no list, by name
+    names = sorted(_files(folder, PHOTO_ENDINGS))
+    for n in names:
+        if not _is_plain(n): raise PetsError('the name of this file holds what cannot be printed', folder/n, 'Rename it')
+    return names
 
 # %% ../nbs/03_data.ipynb #ad5997d0
 def read_splits(
@@ -102,7 +116,7 @@ def read_splits(
     folder = Path(folder)
     trainval,test = (read_rows(folder/f'annotations/{s}.txt') for s in ('trainval', 'test'))
     listed = read_rows(folder/'annotations/list.txt') or {**trainval, **test}
-    if not listed: return {n: (name_species(n), 'trainval') for n in sorted(_files(folder/'images', PHOTO_ENDINGS))}
+    if not listed: return {n: (name_species(n), 'trainval') for n in _named(folder/'images')}
     fix = 'Unpack the official annotations again'
     for n in trainval:
         if n in test: raise PetsError(f"'{n}' is in trainval.txt and in test.txt", folder/'annotations', fix)
@@ -195,15 +209,20 @@ def photo_errors(
 def _refuse_bomb(photo): # Pillow itself is content with a warning up to twice its limit
     if photo.width*photo.height > (Image.MAX_IMAGE_PIXELS or math.inf): raise Image.DecompressionBombError
 
+def _refuse_other(path): # at a pipe one could wait for ever
+    if isinstance(path, (str, Path)) and Path(path).exists() and not Path(path).is_file(): raise ValueError('not a file')
+
 def open_photo(
     path, # an image file of any kind
     at_least:int=0 # if given, a JPEG may be decoded smaller, but with at least this many pixels a side
 )->Image.Image: # RGB, upright
     "Read a photo; raises `PetsError` naming the file if it can't be decoded."
-    with photo_errors(path), Image.open(path) as photo:
-        _refuse_bomb(photo)
-        if at_least: photo.draft(None, (at_least, at_least))
-        return _rgb(ImageOps.exif_transpose(photo))
+    with photo_errors(path):
+        _refuse_other(path)
+        with Image.open(path) as photo:
+            _refuse_bomb(photo)
+            if at_least: photo.draft(None, (at_least, at_least))
+            return _rgb(ImageOps.exif_transpose(photo))
 
 # %% ../nbs/03_data.ipynb #935a1bea
 def _decode(data):
@@ -218,7 +237,9 @@ def inspect_photo(
     path # an image file
 )->dict: # problem; and where that is None: format, mode, size (width, height), digest
     "Decode every pixel of a file and say what it is; never raises."
-    try: img,rgb = _decode(Path(path).read_bytes())
+    try:
+        _refuse_other(path)
+        img,rgb = _decode(Path(path).read_bytes())
     except Exception as e: return dict(problem=_reason(e))
     digest = hashlib.blake2b(repr(rgb.size).encode()+rgb.tobytes(), digest_size=16).hexdigest()
     return dict(problem=None, format=img.format, mode=img.mode, size=img.size, digest=digest)
@@ -311,7 +332,7 @@ def to_dict(self:PhotoCheck)->dict: # ready for JSON
 def _misnamed(folder): # in any of the lists, the species column against the name
     for s in ('list', 'trainval', 'test'):
         for n,species in read_rows(folder/f'annotations/{s}.txt').items():
-            if n[0].isalpha() and species != name_species(n): yield Finding('species', f'annotations/{s}.txt', f"{n} is listed as {('cat', 'dog')[species]} and named as the other", True)
+            if _tells_species(n) and species != name_species(n): yield Finding('species', f'annotations/{s}.txt', f"{n} is listed as {('cat', 'dog')[species]} and named as the other", True)
 
 def _records(folder):
     try: return read_list(folder), list(_misnamed(folder))
@@ -361,6 +382,18 @@ def check_photos(
     for p in pets: found += find_misfits(p, every)
     return PhotoCheck(str(folder), _counts(pets), found)
 
+# %% ../nbs/03_data.ipynb #409dfb6d
+def _refuse_plain(url):
+    try: parts = urllib.parse.urlsplit(url)
+    except ValueError: raise PetsError('not an address', url, 'Use https') from None
+    here = parts.scheme == 'http' and parts.hostname in ('127.0.0.1', 'localhost')
+    if not (here or parts.scheme == 'https' and parts.hostname): raise PetsError('not an https address', url, 'Use https')
+
+class _Redirects(urllib.request.HTTPRedirectHandler): # asked before a redirection is followed
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        _refuse_plain(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
 # %% ../nbs/03_data.ipynb #2b017186
 BASE_URL = 'https://www.robots.ox.ac.uk/~vgg/data/pets/data/'
 CHECKSUMS = {'images.tar.gz': '5c4f3ee8e5d25df40f4fd59a7f44e54c', 'annotations.tar.gz': '95a8c909bbe2e81eed6a22bccdf3f68f'}
@@ -369,14 +402,9 @@ def open_url(
     url:str, # https, or this machine
     start:int=0 # bytes to leave out
 ): # the response, to be read and closed
-    "Open a web address from a given byte on; raises `PetsError` unless it is https, `OSError` if nobody answers."
-    def refuse_plain(u):
-        parts = urllib.parse.urlsplit(u)
-        if parts.scheme != 'https' and parts.hostname not in ('127.0.0.1', 'localhost'): raise PetsError('not an https address', u, 'Use https')
-    refuse_plain(url)
-    response = urllib.request.urlopen(urllib.request.Request(url, headers={'Range': f'bytes={start}-'} if start else {}), timeout=30)
-    refuse_plain(response.url)
-    return response
+    "Open a web address from a given byte on; raises `PetsError` unless it and all that it leads to are https, `OSError` if nobody answers."
+    _refuse_plain(url)
+    return urllib.request.build_opener(_Redirects).open(urllib.request.Request(url, headers={'Range': f'bytes={start}-'} if start else {}), timeout=30)
 
 # %% ../nbs/03_data.ipynb #5ad19edc
 def _md5(path):
@@ -389,7 +417,7 @@ def _receive(url, part):
     start = part.stat().st_size if part.exists() else 0
     with open_url(url, start) as response:
         if response.status != 206: start = 0
-        total = start+int(response.headers['Content-Length'])
+        total = start+(response.length or 0)   # or it did not say
         with open(part, 'ab' if start else 'wb') as f, tqdm(total=total, initial=start, desc=part.stem, unit='B', unit_scale=True) as bar:
             while chunk := response.read(1 << 16): bar.update(f.write(chunk))
     if part.stat().st_size < total: raise PetsError(f'the connection broke after {part.stat().st_size} of {total} bytes', url, 'Run the same again: it goes on from there')
@@ -414,6 +442,10 @@ def fetch(
     return got.replace(path)
 
 # %% ../nbs/03_data.ipynb #65d70601
+def _plain_member(member, folder): # photos need no links
+    if member.islnk() or member.issym() or member.name.startswith('/'): raise tarfile.TarError(f'{member.name} is a link or an absolute path')
+    return tarfile.data_filter(member, folder)
+
 def unpack(
     archive, # a .tar.gz that holds one folder
     folder # where that folder shall appear, under the same name
@@ -422,9 +454,12 @@ def unpack(
     folder = Path(folder)
     tmp = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}.'))
     try:
-        with tarfile.open(archive) as tar: tar.extractall(tmp, filter='data')
+        with gzip.open(archive) as data:
+            with tarfile.open(fileobj=data, mode='r:') as tar: tar.extractall(tmp, filter=_plain_member)
+            while data.read(1 << 20): pass   # to its very end, where the checksum is
+        if not (tmp/folder.name).is_dir(): raise tarfile.TarError(f'no folder {folder.name} in it')
         return (tmp/folder.name).replace(folder)
-    except (tarfile.TarError, EOFError, FileNotFoundError) as e:
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as e:
         raise PetsError(f'cannot be unpacked ({e})', archive, 'Delete it and fetch it again') from None
     finally: shutil.rmtree(tmp)
 
@@ -441,6 +476,6 @@ def download(
         for name,md5 in checksums.items():
             target = folder/name.split('.')[0]
             if not target.is_dir(): unpack(fetch(base_url+name, folder/name, md5), target)
-    except (OSError, HTTPException) as e:
+    except (OSError, HTTPException, ValueError) as e:
         raise PetsError(f'cannot be fetched ({e})', base_url, f"Run it again, or put {' and '.join(base_url+n for n in checksums)} into {folder} by hand and run it again, or draw photos with `draw_pets`") from None
     return folder

@@ -11,8 +11,8 @@ from torch import nn, Tensor
 from .core import PetsError
 
 # %% auto #0
-__all__ = ['job', 'process', 'is_first', 'add_up', 'gather', 'first_says', 'first_goes_ahead', 'same_buffers', 'SyncedNorm',
-           'sync_norms']
+__all__ = ['job', 'process', 'is_first', 'bar_options', 'add_up', 'gather', 'first_says', 'first_goes_ahead', 'same_buffers',
+           'SyncedNorm', 'sync_norms']
 
 # %% ../nbs/07a_processes.ipynb #c009
 def _lost(error:RuntimeError)->bool: # whether it says that another process is gone
@@ -40,6 +40,10 @@ def process()->tuple[int,int]: # its number, from 0, and how many there are
 def is_first()->bool:
     "Whether this is the process that writes files and speaks to the user."
     return process()[0] == 0
+
+def bar_options()->dict: # for `tqdm`
+    "Of several processes only the first shows its progress."
+    return {} if is_first() else dict(disable=True)
 
 # %% ../nbs/07a_processes.ipynb #c013
 def add_up(

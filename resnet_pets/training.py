@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .core import PetsError, Table, autocast, new_figure, COLORS
 from .config import Config, OptimizerSection, SchedulerSection
 from .resnet import ResNet, shape_diary
-from .processes import add_up, is_first, process, same_buffers, sync_norms
+from .processes import add_up, bar_options, process, same_buffers, sync_norms
 
 # %% auto #0
 __all__ = ['Loss', 'balanced_weights', 'make_optimizer', 'make_scheduler', 'stop_on_interrupt', 'Trainer', 'is_best',
@@ -210,7 +210,7 @@ def fit(self:Trainer,
 )->bool: # True when all epochs are done, False when Ctrl-C stopped it between two steps
     "Train from the present step to the last epoch."
     total,size,start = self.config.epochs*self.steps, self.batches.batch_size, time.perf_counter()
-    with stop_on_interrupt() as stop, tqdm(total=total*size, initial=self.step*size, unit='photo', desc='training', disable=not is_first()) as bar:
+    with stop_on_interrupt() as stop, tqdm(total=total*size, initial=self.step*size, unit='photo', desc='training', **bar_options()) as bar:
         while self.step < total:
             loss = self.train_step()
             bar.update(size); bar.set_postfix(epoch=(self.step-1)//self.steps+1, loss=f'{loss:.3f}')
