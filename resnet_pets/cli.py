@@ -301,6 +301,6 @@ def pets_export(
 )->int:
     """Write the network of a run for use without this library: model.pt2 for PyTorch, model.onnx for any ONNX runtime.
 
-    Both take RGB photos between 0 and 1 and give probabilities; what else one must know is written in the files.
-    ONNX needs three more packages: pip install "resnet_pets[onnx]"."""
+    Both take RGB photos between 0 and 1 and give the logit of a dog; what else one must know is written in the files.
+    ONNX needs three more packages: pip install onnx onnxruntime onnxscript."""
     print(export_run(load_run(run), FORMATS if format == 'both' else [format]))

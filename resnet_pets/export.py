@@ -35,13 +35,12 @@ class Portable(nn.Module):
         self.eval().requires_grad_(False)
     def forward(self,
         photos:Tensor # (N,3,S,S) float32, RGB in [0,1]
-    )->dict[str, Tensor]: # p_dog (N,) in [0,1]; z (N,), its logit, dog minus cat; and for a head of breeds p_breed (N,B)
+    )->Tensor: # (N,) species logits z, dog minus cat; sigmoid(z) is the probability of a dog
         x = (photos-self.mean)/self.std
         logits = self.network(x)
         if self.flip: logits = (logits+self.network(x.flip(-1)))/2
-        if not self.breeds: z = species_logit(logits)
-        else: z = logits[:,self.dogs].logsumexp(1) - logits[:,self.cats].logsumexp(1)
-        return dict(p_dog=z.sigmoid(), z=z) | (dict(p_breed=logits.softmax(1)) if self.breeds else {})
+        if not self.breeds: return species_logit(logits)
+        return logits[:,self.dogs].logsumexp(1) - logits[:,self.cats].logsumexp(1)
 
 # %% ../nbs/15b_export.ipynb #30e4f42f
 BATCH = dict(photos={0: torch.export.Dim('N')})   # the one size that stays open
@@ -61,21 +60,23 @@ _PREPARE = """1. Decode the photo, upright as its EXIF tag says, in RGB; it has 
 3. Of that square take the middle min(1, h/w) of its width and the middle min(1, w/h) of its height, which is the centre square of the photo; resize it to {size} by {size} (bilinear, without antialiasing).
 4. Divide by 255 and put the channels first. Do not subtract a mean or divide by a std: the program does."""
 
-_OUTPUTS = dict(p_dog='(N): probability of a dog, between 0 and 1', z='(N): its logit, dog minus cat', p_breed='(N, breeds): probability of each breed, in the order of `breeds`')
-
 def about(
     saved:Saved, # network and context
     run:str # its name
 )->dict: # JSON-able
     "What one must know to use an exported network."
-    size,heads = saved.config.data.image_size, ('p_dog', 'z', 'p_breed') if saved.config.model.head == 'breeds' else ('p_dog', 'z')
-    return dict(run=run, input=f'photos: float32 (N,3,{size},{size}), RGB, between 0 and 1', image_size=size, squeezed_size=cache_size(size),
-        prepare=_PREPARE.format(size=size, squeezed=cache_size(size), two=2*cache_size(size)), mean=saved.mean, std=saved.std, outputs={k: _OUTPUTS[k] for k in heads}, species=list(SPECIES),
-        breeds=saved.breeds if 'p_breed' in heads else [], species_of_breeds=saved.species if 'p_breed' in heads else [], averaged_with_mirrored_photo=saved.config.results.flip,
-        versions=dict(resnet_pets=__version__, python=platform.python_version(), torch=torch.__version__))
+    size = saved.config.data.image_size; squeezed = cache_size(size)
+    return dict(run=run, input=f'photos: float32 (N,3,{size},{size}), RGB, between 0 and 1', image_size=size, squeezed_size=squeezed,
+        prepare=_PREPARE.format(size=size, squeezed=squeezed, two=2*squeezed), mean=saved.mean, std=saved.std,
+        output='z: float32 (N), the logit of a dog, dog minus cat; 1/(1+exp(-z)) is the probability of a dog', species=list(SPECIES), breeds_learnt=saved.breeds,
+        averaged_with_mirrored_photo=saved.config.results.flip, versions=dict(resnet_pets=__version__, python=platform.python_version(), torch=torch.__version__))
 
 # %% ../nbs/15b_export.ipynb #9e634187
-def write_pt2(program, facts, path):
+def write_pt2(
+    program:torch.export.ExportedProgram, # see `trace`
+    facts:dict, # see `about`
+    path # of the file
+):
     "Write a traced network and what must be known of it for PyTorch."
     buffer = io.BytesIO()   # given a path, it insists on the ending .pt2
     torch.export.save(program, buffer, extra_files={'about.json': json.dumps(facts, indent=1)})
@@ -83,29 +84,32 @@ def write_pt2(program, facts, path):
 
 def read_pt2(
     path # of a file that `write_pt2` wrote
-)->Callable: # from photos, a tensor, to a dict of tensors
+)->Callable: # from photos to z, both tensors
     "Open an exported network with PyTorch."
     return torch.export.load(io.BytesIO(Path(path).read_bytes())).module()
 
 # %% ../nbs/15b_export.ipynb #50b7a847
 OPSET = 18
 
-def write_onnx(program, facts, path):
+def write_onnx(
+    program:torch.export.ExportedProgram, # see `trace`
+    facts:dict, # see `about`
+    path # of the file
+):
     "Write a traced network and what must be known of it as ONNX."
-    written = torch.onnx.export(program, dynamo=True, opset_version=OPSET, dynamic_shapes=BATCH, output_names=list(facts['outputs']), verbose=False)
+    written = torch.onnx.export(program, dynamo=True, opset_version=OPSET, dynamic_shapes=BATCH, output_names=['z'], verbose=False)
     written.model.metadata_props.update({k: v if isinstance(v, str) else json.dumps(v) for k,v in (facts | dict(opset=OPSET)).items()})
     written.save(path, external_data=False)
 
 def read_onnx(
     path # of a file that `write_onnx` wrote
-)->Callable: # from photos, a tensor, to a dict of tensors
+)->Callable: # from photos to z, both tensors
     "Open an exported network with onnxruntime, on the CPU, with as many threads as torch has."
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(Path(path).read_bytes(), options, providers=['CPUExecutionProvider'])
-    names = [o.name for o in session.get_outputs()]
-    return lambda photos: dict(zip(names, map(torch.from_numpy, session.run(names, dict(photos=photos.numpy())))))
+    return lambda photos: torch.from_numpy(session.run(['z'], dict(photos=photos.numpy()))[0])
 
 # %% ../nbs/15b_export.ipynb #689e29c3
 def disagreement(
@@ -115,7 +119,7 @@ def disagreement(
 )->float: # the largest difference in `z`; `PetsError` if it is more than 0.001
     "Ask both about the same photos of noise, one and five at a time."
     photos = torch.rand(5, 3, size, size, generator=torch.Generator().manual_seed(0))
-    worst = max((other(photos[:n])['z']-portable(photos[:n])['z']).abs().max().item() for n in (1, 5))
+    worst = max((other(photos[:n])-portable(photos[:n])).abs().max().item() for n in (1, 5))
     if not worst < 1e-3: raise PetsError(f'the exported network answers differently, by {worst:.2g}', 'z', 'Nothing was written; try other versions of torch and onnxscript')
     return worst
 
@@ -124,7 +128,7 @@ FORMATS = dict(pt2=(write_pt2, read_pt2), onnx=(write_onnx, read_onnx))
 
 def _need_onnx():
     missing = [name for name in ('onnx', 'onnxscript', 'onnxruntime') if not find_spec(name)]
-    if missing: raise PetsError(f"{', '.join(missing)} not installed", 'onnx', 'pip install "resnet_pets[onnx]"')
+    if missing: raise PetsError(f"{', '.join(missing)} not installed", 'onnx', 'pip install '+' '.join(missing))
 
 # %% ../nbs/15b_export.ipynb #fbb37d7a
 def export_run(
