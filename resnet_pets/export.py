@@ -67,7 +67,7 @@ def about(
     "What one must know to use an exported network."
     size = saved.config.data.image_size; squeezed = cache_size(size)
     return dict(run=run, input=f'photos: float32 (N,3,{size},{size}), RGB, between 0 and 1', image_size=size, squeezed_size=squeezed,
-        prepare=_PREPARE.format(size=size, squeezed=squeezed, two=2*squeezed), mean=saved.mean, std=saved.std,
+        prepare=_PREPARE.format(size=size, squeezed=squeezed, two=2*squeezed), normalised_inside=dict(mean=saved.mean, std=saved.std),
         output='z: float32 (N), the logit of a dog, dog minus cat; 1/(1+exp(-z)) is the probability of a dog', species=list(SPECIES), breeds_learnt=saved.breeds,
         averaged_with_mirrored_photo=saved.config.results.flip, versions=dict(resnet_pets=__version__, python=platform.python_version(), torch=torch.__version__))
 
@@ -128,7 +128,7 @@ FORMATS = dict(pt2=(write_pt2, read_pt2), onnx=(write_onnx, read_onnx))
 
 def _need_onnx():
     missing = [name for name in ('onnx', 'onnxscript', 'onnxruntime') if not find_spec(name)]
-    if missing: raise PetsError(f"{', '.join(missing)} not installed", 'onnx', 'pip install '+' '.join(missing))
+    if missing: raise PetsError(f"{', '.join(missing)} not installed", 'model.onnx', 'pip install '+' '.join(missing))
 
 # %% ../nbs/15b_export.ipynb #fbb37d7a
 def export_run(
