@@ -135,7 +135,7 @@ def log(self:Run,
     with open(self.file('train.log'), 'a', encoding='utf-8') as f: f.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
 # %% ../nbs/11_runs.ipynb #d0a0d824
-RUN_FILES = ('config.yaml', 'photos.csv', 'train.log', 'history.csv', 'last.ckpt', 'best.safetensors', 'predictions.csv', 'report.md', 'report.json', 'explain.md')
+RUN_FILES = ('config.yaml', 'photos.csv', 'train.log', 'history.csv', 'last.ckpt', 'best.safetensors', 'predictions.csv', 'report.md', 'report.json', 'explain.md', 'model.pt2', 'model.onnx')
 
 def run_folder(
     config:Config, # the experiment

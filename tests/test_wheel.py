@@ -34,7 +34,7 @@ def test_has_its_recipes(fresh, tmp_path):
     recipes = output(fresh/'python', '-c', 'from resnet_pets.config import recipes; print(*recipes())', cwd=tmp_path)
     assert {'demo', 'fast', 'oxford_pets_binary_resnet101'} <= set(recipes.split())
 
-@pytest.mark.parametrize('command', ['pets_check', 'pets_stats', 'pets_train', 'pets_evaluate', 'pets_compare', 'pets_predict', 'pets_explain'])
+@pytest.mark.parametrize('command', ['pets_check', 'pets_stats', 'pets_train', 'pets_evaluate', 'pets_compare', 'pets_predict', 'pets_explain', 'pets_export'])
 def test_commands_explain_themselves(fresh, tmp_path, command): assert command in output(fresh/command, '--help', cwd=tmp_path)
 
 def test_trains_in_an_empty_folder(fresh, tmp_path):
