@@ -1,5 +1,5 @@
 "What a training survives: kills, a full disk, a folder that vanishes, a second training; and that it does not leak."
-import os, random, shutil, signal, subprocess, threading, time
+import os, random, shutil, signal, subprocess, sys, threading, time
 from pathlib import Path
 import pytest, torch
 from safetensors.torch import load_file
@@ -9,19 +9,20 @@ from resnet_pets.cli import pets_train
 from resnet_pets.config import Config
 from resnet_pets.runs import Run, fit, load_run, predict_files
 
-pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+pytestmark = pytest.mark.skipif(not hasattr(signal, 'setitimer'), reason='its signals are those of Unix')
 WORDS = ['demo', 'data.drawn=60', 'data.image_size=32', 'model.block=basic', 'model.blocks=[1,1,1,1]', 'model.width=8', 'optimizer.lr=3e-3',
     'training.batch_size=8', 'training.precision=fp32', 'training.device=cpu', 'training.grow_size=null', 'training.average=0.9', 'results.splits=[val]']
 
 @pytest.fixture(autouse=True)
 def one_thread(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv('TQDM_DISABLE', '1')
     monkeypatch.setenv('RESNET_PETS_CACHE', str(tmp_path_factory.getbasetemp()/'cache'))
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
-EPOCH = 4    # steps
+EPOCH,LONG = 4,80    # steps; epochs
 
 def words(folder, epochs=4, *more): return [*WORDS, f'results.folder={folder}', f'training.epochs={epochs}', *more]
 def train(folder, *more, name='it', epochs=4): return pets_train([*words(folder, epochs), '--run', name, *more])
@@ -30,21 +31,29 @@ def same_end(a:Path, b:Path): # weights to the bit, and history but for the time
     x,y = (load_file(run/'best.safetensors') for run in (a, b))
     return x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x) and str(numbers(a)) == str(numbers(b))
 
-def in_child(f): # the process id
-    pid = os.fork()
-    if pid: return pid
-    try: os._exit(f() or 0)
-    finally: os._exit(1)
+def in_child(call:str, *words)->subprocess.Popen: # one of the functions below, in a process of its own
+    script = f'import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_faults; sys.exit(test_faults.{call}(*sys.argv[1:]))'
+    return subprocess.Popen([sys.executable, '-c', script, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env=os.environ | dict(OMP_NUM_THREADS='1', TQDM_DISABLE='1'))
 
-def dies_while_saving(share): # a function that runs until the next checkpoint is half written
-    def run(folder):
-        def save(state, path, whole=torch.save):
-            whole(state, path)
-            os.truncate(path, int(os.path.getsize(path)*share))
-            os.kill(os.getpid(), signal.SIGKILL)
-        checkpoints.torch.save = save
-        return train(folder, '--resume', epochs=40)
-    return run
+def dies_training(folder, seed): # after so many seconds of its own time, so that a busy machine changes nothing; nothing runs after the signal
+    def timed(run, *args, train=Run.train):
+        signal.setitimer(signal.ITIMER_PROF, random.Random(int(seed)).uniform(.2, 1.8))    # the first epoch ends after 1 second, the others take a twentieth
+        return train(run, *args)
+    Run.train = timed
+    return train(folder, '--resume', epochs=LONG)
+
+def dies_saving(folder, seed): # when the next checkpoint is partly written
+    def save(state, path, whole=torch.save):
+        whole(state, path)
+        os.truncate(path, int(os.path.getsize(path)*random.Random(int(seed)).random()))
+        os.kill(os.getpid(), signal.SIGKILL)
+    checkpoints.torch.save = save
+    return train(folder, '--resume', epochs=LONG)
+
+def dies_early(folder, seed): # while it gets ready
+    signal.setitimer(signal.ITIMER_PROF, random.Random(int(seed)).uniform(.001, .3))
+    return train(folder, '--resume', epochs=LONG)
 
 def at_epoch(n, do, monkeypatch): # before the files of that epoch are written
     def after_epoch(self, trainer, row, material, before=Run.after_epoch):
@@ -53,28 +62,20 @@ def at_epoch(n, do, monkeypatch): # before the files of that epoch are written
     monkeypatch.setattr(Run, 'after_epoch', after_epoch)
 
 @pytest.mark.slow
-def test_killed_at_twenty_moments(tmp_path, monkeypatch):
-    "Moments are in seconds of the process's own time, so that a busy machine changes nothing; the kernel ends it as kill -9 does, with nothing run after it."
-    times = [time.process_time()]
-    with monkeypatch.context() as m:
-        at_epoch(1, lambda folder: times.append(time.process_time()), m)
-        assert train(tmp_path, name='straight', epochs=40) == 0
-    start,whole = times[1]-times[0],time.process_time()-times[0]
-    assert load_state(tmp_path/'straight/last.ckpt')['step'] == 40*EPOCH
-    moments,reached = random.Random(0),0
-    def life(i):
-        if i % 4 == 3: return dies_while_saving(moments.random())(tmp_path)
-        signal.setitimer(signal.ITIMER_PROF, .01+moments.uniform(0, start+whole/15))
-        return train(tmp_path, '--resume', epochs=40)
-    for i in range(20):
-        moments.seed(i)
-        assert os.WIFSIGNALED(os.waitpid(in_child(lambda: life(i)), 0)[1]), f'life {i} was not ended by a signal'
+def test_killed_at_twenty_moments(tmp_path):
+    assert train(tmp_path, name='straight', epochs=LONG) == 0
+    assert load_state(tmp_path/'straight/last.ckpt')['step'] == LONG*EPOCH
+    reached = 0
+    for i,how in enumerate(5*['dies_training', 'dies_saving', 'dies_training', 'dies_early']):
+        child = in_child(how, tmp_path, i)
+        _,said = child.communicate(timeout=120)
+        assert child.returncode < 0, f'life {i} was not ended by a signal: {said[-500:]}'
         if (ckpt := tmp_path/'it/last.ckpt').exists():
             step = load_state(ckpt)['step']    # whole, and never behind what was reached
             assert step >= reached and step % EPOCH == 0
             reached = step
-    assert reached > 0
-    assert train(tmp_path, '--resume', epochs=40) == 0
+    assert 0 < reached < LONG*EPOCH
+    assert train(tmp_path, '--resume', epochs=LONG) == 0
     assert same_end(tmp_path/'it', tmp_path/'straight')
     assert not list((tmp_path/'it').rglob('.*.tmp'))
 
@@ -124,17 +125,18 @@ def test_folder_deleted_under_the_run(tmp_path, monkeypatch, capsys):
     one_line(capsys, str(tmp_path/'it'), 'No such file')
     assert not (tmp_path/'it').exists()
 
+def busy(folder):
+    with claim(folder): time.sleep(60)
+
 def test_second_training_is_refused(tmp_path, capsys):
-    def busy():
-        with claim(tmp_path/'it'): time.sleep(60)
-    pid = in_child(busy)
+    child = in_child('busy', tmp_path/'it')
     try:
         while not (tmp_path/'.it.lock.txt').exists(): time.sleep(.01)
         for more in ([], ['--resume'], ['--overwrite']):
             assert train(tmp_path, *more) == 2
-            one_line(capsys, str(tmp_path/'it'), f'in use by process {pid} on ')
+            one_line(capsys, str(tmp_path/'it'), f'in use by process {child.pid} on ')
         assert not (tmp_path/'it').exists()
-    finally: os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
+    finally: child.kill(); child.communicate()
     assert train(tmp_path) == 0
 
 @pytest.mark.slow
