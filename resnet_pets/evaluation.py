@@ -115,9 +115,10 @@ def _read_csv(path:Path)->list[dict]:
     if not path.is_file(): raise PetsError('there is no such file of predictions', path, 'Evaluate the run first')
     try:
         with open(path, newline='', encoding='utf-8') as f:
-            reader = csv.DictReader(f); rows = list(reader)
+            reader = csv.DictReader(f)
+            columns,rows = reader.fieldnames or [], list(reader)
     except (UnicodeDecodeError, csv.Error) as e: raise PetsError(f'not a CSV file ({e})', path, 'Evaluate the run again') from None
-    missing = [k for k in _READ if k not in (reader.fieldnames or [])]
+    missing = [k for k in _READ if k not in columns]
     if missing: raise PetsError(f"no column {', '.join(missing)}", path, f"The columns must be {', '.join(COLUMNS)}")
     return rows
 

@@ -82,7 +82,11 @@ class Run:
     @property
     def finished(self)->bool: return self.file('report.json').exists()
     @property
-    def config(self)->Config: return load_config(self.file('config.yaml'))
+    def config(self)->Config:
+        config = load_config(self.file('config.yaml'))
+        lost = sorted(set(Config.model_fields)-config.model_fields_set)
+        if lost: raise PetsError(f"a part of the run's experiment is gone: no {', '.join(lost)}", self.file('config.yaml'), 'Train again under another name')
+        return config
     @property
     def history(self)->list[dict]:
         "A row of numbers for each epoch."
@@ -97,13 +101,17 @@ class Run:
 @patch(as_prop=True)
 def report(self:Run)->dict:
     "What report.json holds: `evidence`, and the metrics of each of the `splits`."
-    try: return json.loads(self.file('report.json').read_text(encoding='utf-8'))
-    except ValueError: raise PetsError('not a readable report', self.file('report.json'), 'Delete it, and --resume writes it anew') from None
+    try:
+        report = json.loads(self.file('report.json').read_text(encoding='utf-8'))
+        return dict(evidence=report['evidence'], splits=report['splits'])
+    except (ValueError, KeyError, TypeError): raise PetsError('not a readable report', self.file('report.json'), 'Delete it, and --resume writes it anew') from None
 
 @patch(as_prop=True)
 def photos(self:Run)->dict: # name → split
     "The photos of the run and the part each played."
-    with open(self.file('photos.csv'), newline='', encoding='utf-8') as f: return {r['name']: r['split'] for r in csv.DictReader(f)}
+    try:
+        with open(self.file('photos.csv'), newline='', encoding='utf-8') as f: return {r['name']: r['split'] for r in csv.DictReader(f)}
+    except (ValueError, KeyError, csv.Error): raise PetsError("not a list of the run's photos", self.file('photos.csv'), 'Train again under another name') from None
 
 @patch
 def answers(self:Run,
@@ -112,7 +120,10 @@ def answers(self:Run,
     "The predictions of one split; `PetsError` if it was not evaluated."
     if not self.finished: raise PetsError('this run is not finished', self.folder, 'Carry on with --resume')
     found = self.predictions.select(split=split)
-    if not len(found): raise PetsError(f"the split '{split}' is not among its predictions", self.folder, f'Run pets_evaluate {self.folder} --split {split}')
+    again = f'Run pets_evaluate {self.folder} --split {split}'
+    if not len(found): raise PetsError(f"the split '{split}' is not among its predictions", self.folder, again)
+    other = {name for name,part in self.photos.items() if part == split} ^ set(found.name)
+    if other: raise PetsError(f"{len(other)} photos of the split '{split}' stand only here or only in photos.csv, such as {min(other)}", self.file('predictions.csv'), again)
     return found
 
 # %% ../nbs/11_runs.ipynb #6b312b5d
@@ -402,7 +413,7 @@ def fit(
         if finished: run.log(f'the run {folder.name} is finished already'); return run
         state = load_state(run.file('last.ckpt')) if resuming and run.file('last.ckpt').exists() else None
         material = first_says(prepare(config) if is_first() else None)
-        precision = state.get('precision', 'fp32') if state else first_says(pick_precision(config.training.precision, device))
+        precision = first_says(pick_precision(state.get('precision', 'fp32') if state else config.training.precision, device))
         trainer = make_trainer(config, material, device, precision)
         if state: trainer.load_state_dict(state)
         with first_goes_ahead(): run.check_photos(material) if resuming else run.begin(config, material)

@@ -244,10 +244,13 @@ def load_state_dict(self:Trainer,
     lost = {'model', 'optimizer', 'scheduler', 'scaler', 'step', 'loss_sum', 'history', *(['averaged'] if self.averaged else [])} - set(state)
     if lost: raise PetsError(f"not the state of a training: no {', '.join(sorted(lost))}", 'resume', 'Begin anew')
     def shapes(weights): return {k: tuple(v.shape) for k,v in weights.items()}
-    if shapes(state['model']) != shapes(self.model.state_dict()): raise PetsError('this checkpoint is of another network', 'resume', 'Resume with the experiment that wrote it')
-    for name in ('model', 'optimizer', 'scheduler', 'scaler', 'averaged'):
-        if getattr(self, name) is not None: getattr(self, name).load_state_dict(state[name])
-    self.step,self.loss_sum,self.history = state['step'],state['loss_sum'],list(state['history'])
+    try:
+        if shapes(state['model']) != shapes(self.model.state_dict()): raise PetsError('this checkpoint is of another network', 'resume', 'Resume with the experiment that wrote it')
+        for name in ('model', 'optimizer', 'scheduler', 'scaler', 'averaged'):
+            if getattr(self, name) is not None: getattr(self, name).load_state_dict(state[name])
+        if not 0 <= state['step'] <= self.config.epochs*self.steps: raise ValueError
+        self.step,self.loss_sum,self.history = state['step'], state['loss_sum'], [dict(row) for row in state['history']]
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as e: raise PetsError(f'its parts are not those of a training ({type(e).__name__})', 'resume', 'Begin anew') from None
 
 # %% ../nbs/10_training.ipynb #96b3c330
 def overfit_batch(

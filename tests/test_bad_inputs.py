@@ -457,10 +457,8 @@ def test_bad_state(name, home, spare, tmp_path):
 
 OTHER_STATES = dict(list=lambda s: [1], empty=lambda s: dict(nothing=0), text=lambda s: 'state', **{f'no_{k}': lambda s, k=k: {n: v for n,v in s.items() if n != k} for k in ('model', 'optimizer', 'step', 'history')}, no_weight=lambda s: s['model'].pop('fc.weight') is None,
     shape=lambda s: s['model'].update({'fc.weight': torch.zeros(3, 3)}), text_weight=lambda s: s['model'].update({'fc.weight': 'heavy'}), list_model=lambda s: s.update(model=[]), optimizer=lambda s: s.update(optimizer={}), groups=lambda s: s['optimizer'].update(param_groups=[]), moments=lambda s: s['optimizer']['state'].update({0: dict(exp_avg=torch.zeros(1))}),
-    step=lambda s: s.update(step='one'), minus=lambda s: s.update(step=-5), beyond=lambda s: s.update(step=10**9), history=lambda s: s.update(history=5), rows=lambda s: s.update(history=[1, 2]), columns=lambda s: s.update(history=[dict(epoch=1)]), precision=lambda s: s.update(precision='fp7'), scheduler=lambda s: s.update(scheduler=None))
-CHECKED = {'list', 'empty', 'text', 'no_model', 'no_optimizer', 'no_step', 'no_history', 'no_weight', 'shape'}
-unchecked = pytest.mark.xfail(strict=True, reason='Trainer.load_state_dict (10_training) looks only for missing parts and at the shapes of the weights')
-@pytest.mark.parametrize('name', [n if n in CHECKED else pytest.param(n, marks=unchecked) for n in OTHER_STATES])
+    step=lambda s: s.update(step='one'), minus=lambda s: s.update(step=-5), beyond=lambda s: s.update(step=10**9), history=lambda s: s.update(history=5), rows=lambda s: s.update(history=[1, 2]), precision=lambda s: s.update(precision='fp7'), scheduler=lambda s: s.update(scheduler=None))
+@pytest.mark.parametrize('name', OTHER_STATES)
 def test_state_of_another_kind(name, home, spare):
     run = spare('broken'); state = load_state(run/'last.ckpt')
     save_state(OTHER_STATES[name](state) or state, run/'last.ckpt')
@@ -657,17 +655,11 @@ def test_terminals_of_other_encodings(home, tmp_path, encoding):
 FILES = ('config.yaml', 'photos.csv', 'history.csv', 'predictions.csv', 'report.json', 'best.safetensors', 'last.ckpt')
 def half(data, lines): return data[:data.rfind(b'\n', 0, len(data)//2)+1 if lines else len(data)//2]
 DAMAGES = dict(gone=lambda p: p.unlink(), empty=lambda p: p.write_bytes(b''), binary=lambda p: p.write_bytes(bytes(range(256))), cut=lambda p: p.write_bytes(half(p.read_bytes(), p.suffix == '.csv')), other=lambda p: p.write_text('[1, 2]'), folder=lambda p: (p.unlink(), p.mkdir()))
-READS = dict(evaluate={'config.yaml', 'photos.csv', 'report.json', 'best.safetensors'}, compare={'config.yaml', 'predictions.csv', 'report.json'}, predict={'best.safetensors'}, explain={'photos.csv', 'best.safetensors'}, resume={'config.yaml', 'photos.csv', 'best.safetensors', 'last.ckpt'})
+READS = dict(evaluate={'config.yaml', 'photos.csv', 'report.json', 'best.safetensors'}, compare={'config.yaml', 'photos.csv', 'predictions.csv', 'report.json'}, predict={'best.safetensors'}, explain={'photos.csv', 'best.safetensors'}, resume={'config.yaml', 'photos.csv', 'best.safetensors', 'last.ckpt'})
 USES = [(c, f, d) for c in READS for f in FILES for d in DAMAGES if c != 'resume' or f not in ('report.json', 'predictions.csv')]
 def needed(command, file, damage): # does the command have to refuse the run?
-    return (file == 'config.yaml' and damage in ('gone', 'folder')) or file in READS[command] and (command, file, damage) != ('resume', 'last.ckpt', 'gone')
-def known_fault(command, file, damage):
-    if (file, damage) == ('photos.csv', 'binary'): return 'Run.photos (11_runs) lets UnicodeDecodeError through'
-    if (file, damage) == ('report.json', 'other'): return 'Run.report (11_runs) takes any JSON for a report'
-    if (file, damage) == ('predictions.csv', 'empty'): return 'Predictions.load (08_evaluation) asks for the columns of an empty file after closing it'
-    if (file, damage) == ('predictions.csv', 'cut'): return 'the line names a photo, not the run whose table lacks it (08a_confidence)'
-    if (file, damage) == ('config.yaml', 'empty') and command in ('evaluate', 'compare'): return 'Run.config (11_runs) takes an empty config.yaml for the defaults'
-def cases(wanted): return [pytest.param(*u, marks=[pytest.mark.xfail(strict=True, reason=known_fault(*u))] if known_fault(*u) and wanted else [], id='-'.join(u)) for u in USES if needed(*u) == wanted]
+    return (file == 'config.yaml' and damage in ('gone', 'folder')) or (command, file, damage) == ('evaluate', 'predictions.csv', 'folder') or file in READS[command] and (command, file, damage) != ('resume', 'last.ckpt', 'gone')
+def cases(wanted): return [pytest.param(*u, id='-'.join(u)) for u in USES if needed(*u) == wanted]
 
 def damaged_run(home, spare, command, file, damage): # the run, and what to call
     run = spare('broken' if command == 'resume' else 'whole')
