@@ -5,6 +5,7 @@
 # %% ../nbs/01a_animals.ipynb #c002
 from __future__ import annotations
 from collections import namedtuple
+from collections.abc import Sequence
 from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
@@ -57,7 +58,7 @@ BREEDS = tuple(Breed(*row) for row in [
 def smooth_field(
     size:tuple, # pixels (width, height)
     cells:float, # along the longer side: the more, the finer
-    generator # numpy `Generator`
+    generator:np.random.Generator # numpy `Generator`
 )->np.ndarray: # (height,width), mean about 0, std about 1
     "Smooth random values."
     w,h = size
@@ -119,7 +120,7 @@ class Pen:
         self.scale,self.coats = scale,coats
         c,s = np.cos(tilt)*scale,np.sin(tilt)*scale
         self.matrix,self.offset = np.array([[flip*c, -flip*s], [s, c]]),np.zeros(2)
-    def place(self, points)->np.ndarray:
+    def place(self, points:np.ndarray)->np.ndarray:
         "From skull radii to pixels."
         return np.asarray(points, float)@self.matrix.T+self.offset
 
@@ -127,10 +128,10 @@ class Pen:
 def _flat(points): return points.ravel().tolist()
 
 def _cut(self,
-    polygons, # of (n,2) points, in skull radii
-    coat, # the name of a coat, or a colour
+    polygons:Sequence[np.ndarray], # of (n,2) points, in skull radii
+    coat:str|tuple, # the name of a coat, or a colour
     line:float=.045 # half the width of the outline
-):
+)->np.ndarray: # the points of all of them, in pixels
     "Draw the union of some polygons with an outline around it."
     coat = self.coats[coat] if isinstance(coat, str) else coat
     polygons = [self.place(p) for p in polygons]
@@ -384,7 +385,7 @@ Drawing.__doc__ = "A drawn pet: `image` (RGB), `trimap` (L: 1 animal, 2 backgrou
 
 # %% ../nbs/01a_animals.ipynb #c064
 def plot_drawings(
-    drawings, # of `Drawing`
+    drawings:Sequence[Drawing], # of `Drawing`
     cols:int=5, # drawings in a row
     outline:bool=False # show trimap and box as well
 )->Figure: # a contact sheet
@@ -412,7 +413,7 @@ def _frame(pen, bones, size, generator):
 def draw_animal(
     breed:Breed, # one of `BREEDS`
     size:tuple, # pixels (width, height)
-    generator # numpy `Generator`
+    generator:np.random.Generator # numpy `Generator`
 )->tuple: # the `Pen` that holds the animal on a clear layer, and the head's outline (N,2) in pixels
     "Draw the animal alone, in a pose and a coat by chance."
     radius = min(size)*generator.uniform(.2, .32)

@@ -5,6 +5,7 @@
 # %% ../nbs/05_batches.ipynb #1c807db6
 from __future__ import annotations
 import hashlib, json, math, os, time, zlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,8 +42,8 @@ class Augment:
 class PetDataset(torch.utils.data.Dataset):
     "The plain way: decode and transform a photo each time it is asked for; gives it with its position."
     def __init__(self,
-        pets, # records with a `path`
-        transform # from a PIL photo to a tensor
+        pets:Sequence, # records with a `path`
+        transform:Callable # from a PIL photo to a tensor
     ): self.pets,self.transform = list(pets),transform
     def __len__(self): return len(self.pets)
     def __getitem__(self, i): return self.transform(open_photo(self.pets[i].path)),i
@@ -50,10 +51,10 @@ class PetDataset(torch.utils.data.Dataset):
 # %% ../nbs/05_batches.ipynb #c2c6de49
 def plain_transform(
     size:int, # pixels a side
-    mean, # of the channels
-    std, # of the channels
+    mean:Sequence[float]|Tensor, # of the channels
+    std:Sequence[float]|Tensor, # of the channels
     augment:Augment=None # None: the centre square
-): # from a PIL photo to a normalised (3,size,size) tensor
+)->Callable: # from a PIL photo to a normalised (3,size,size) tensor
     "torchvision's transforms for one photo, as far as `augment` goes."
     from torchvision.transforms import v2
     finish = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
@@ -65,10 +66,10 @@ def plain_transform(
 
 # %% ../nbs/05_batches.ipynb #323ea19b
 def plain_loader(
-    pets, # records with a `path`
+    pets:Sequence, # records with a `path`
     size:int, # pixels a side
-    mean, # of the channels
-    std, # of the channels
+    mean:Sequence[float]|Tensor, # of the channels
+    std:Sequence[float]|Tensor, # of the channels
     batch_size:int=32,
     augment:Augment=None, # None: in order, the centre square; otherwise shuffled and varied
     workers:int=0, # processes that decode
@@ -81,7 +82,7 @@ def plain_loader(
 
 # %% ../nbs/05_batches.ipynb #d8726a58
 def squeeze(
-    path, # an image file
+    path:str|Path, # an image file
     size:int # pixels a side
 )->tuple[np.ndarray, float]: # (size,size,3) uint8, and width/height of the photo
     "The whole photo as a square, and the aspect that it had."
@@ -97,7 +98,7 @@ def cache_folder()->Path:
 _CACHE_VERSION = 2
 
 def cache_key(
-    pets, # records with a `path`
+    pets:Sequence, # records with a `path`
     size:int # pixels a side
 )->str: # 24 hexadecimal digits
     "A name that changes when any of the files does. Raises `PetsError` if one is gone."
@@ -162,9 +163,9 @@ def _read_cache(
 
 # %% ../nbs/05_batches.ipynb #9cde1c10
 def photo_cache(
-    pets, # records with a `path`
+    pets:Sequence, # records with a `path`
     size:int, # pixels a side of the squares, see `cache_size`
-    folder=None # by default `cache_folder()`
+    folder:str|Path|None=None # by default `cache_folder()`
 )->PhotoCache: # in the order of `pets`
     "Decode all photos once and keep them; the second call finds them. Raises `PetsError` naming a photo that can't be read."
     pets = list(pets)
@@ -308,12 +309,12 @@ class Batches:
     def __init__(self,
         cache:PhotoCache,
         size:int, # pixels a side
-        mean, # of the channels, in [0,1]
-        std, # of the channels
+        mean:Sequence[float]|Tensor, # of the channels, in [0,1]
+        std:Sequence[float]|Tensor, # of the channels
         batch_size:int=32,
         augment:Augment=None, # None: in order, the centre square; otherwise shuffled and varied
         seed:int=0,
-        device='cpu', # where the batches shall be
+        device:str|torch.device='cpu', # where the batches shall be
         channels_last:bool=True, # memory format that convolutions like best
         drop_last:bool=False, # leave out a last batch that is not full: yes in training
         share:tuple[int,int]=(0, 1) # (i, n): of each batch every n-th photo, from the i-th on, as process i of n gets it
@@ -325,7 +326,7 @@ class Batches:
         if not len(self): raise PetsError(f'{len(cache)} photos do not fill one batch of {batch_size}', 'batch_size', f'Take {max(len(cache), 1)} or fewer')
     def __len__(self): return len(self.cache)//self.batch_size if self.drop_last else math.ceil(len(self.cache)/self.batch_size)
     def __iter__(self): return self.epoch(0)
-    def epoch(self, epoch:int):
+    def epoch(self, epoch:int)->Iterator:
         "All batches of an epoch."
         return (self.batch(epoch, step) for step in range(len(self)))
     def order(self, epoch:int, step:int)->Tensor: # (B,) positions in the cache
@@ -351,9 +352,9 @@ def batch(self:Batches,
 # %% ../nbs/05_batches.ipynb #920f0e1d
 def plot_batch(
     xb:Tensor, # (B,3,H,W) normalised
-    mean, # of the channels
-    std, # of the channels
-    titles=None # one text a photo
+    mean:Sequence[float]|Tensor, # of the channels
+    std:Sequence[float]|Tensor, # of the channels
+    titles:Sequence[str]|None=None # one text a photo
 )->Figure:
     "The photos of a batch, six a row."
     mean,std = (torch.as_tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (mean, std))

@@ -5,6 +5,7 @@
 # %% ../nbs/09_checkpoints.ipynb #9755392d
 from __future__ import annotations
 import errno, json, os, pickle, platform, time, zipfile, zlib
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def _disk_errors():
 # %% ../nbs/09_checkpoints.ipynb #3755bcf3
 def save_model(
     saved:Saved, # the network and its context
-    path # a .safetensors file
+    path:str|Path # a .safetensors file
 )->Path: # the same path
     "Write the weights as safetensors, with their context as metadata, whole or not at all."
     context = dict(config=saved.config.model_dump(mode='json'), breeds=saved.breeds, species=saved.species, mean=saved.mean, std=saved.std)
@@ -87,7 +88,7 @@ def save_model(
 def _described(weights:dict)->dict: return {k: (v.shape, v.dtype) for k,v in weights.items()}
 
 def load_model(
-    path # a file that `save_model` wrote
+    path:str|Path # a file that `save_model` wrote
 )->Saved: # its network in evaluation mode, on the CPU
     "Read a network with its context. Anything but such a file raises `PetsError`."
     path = Path(path)
@@ -113,7 +114,7 @@ def load_model(
 # %% ../nbs/09_checkpoints.ipynb #53a76360
 def save_state(
     state:dict, # tensors, numbers, text, and dicts, lists and tuples of them
-    path # usually last.ckpt in a run's folder
+    path:str|Path # usually last.ckpt in a run's folder
 )->Path: # the same path
     "Write a training's state, whole or not at all."
     with atomic_write(path) as tmp, _disk_errors(): torch.save(state, tmp)
@@ -121,7 +122,7 @@ def save_state(
 
 # %% ../nbs/09_checkpoints.ipynb #7b42a0bc
 def load_state(
-    path # a file that `save_state` wrote
+    path:str|Path # a file that `save_state` wrote
 )->dict: # its tensors on the CPU
     "Read a training's state without executing pickled code. Raises `PetsError` for anything that is not one."
     path = Path(path)
@@ -138,8 +139,8 @@ def load_state(
 # %% ../nbs/09_checkpoints.ipynb #d421f7f0
 @contextmanager
 def claim(
-    folder # of a run
-):
+    folder:str|Path # of a run
+)->Iterator[None]:
     "Keep a folder to this process for the length of the block; `PetsError` names the process that has it. Of the processes of a job, the first claims for all."
     folder = Path(folder).resolve()
     who,lock = folder.with_name(f'.{folder.name}.lock.txt'), FileLock(folder.with_name(f'.{folder.name}.lock'), is_singleton=True)

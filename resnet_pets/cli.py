@@ -5,6 +5,7 @@
 # %% ../nbs/16_cli.ipynb #c002
 from __future__ import annotations
 import argparse, csv, inspect, io, json as jsonlib, os, sys, warnings
+from collections.abc import Callable, Sequence
 from functools import wraps
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from .confidence import delong, mcnemar
 from .processes import is_first, job
 from .checkpoints import build_model, claim
 from .training import check_model
-from .runs import compare_runs, fit, load_run, predict_files
+from .runs import Run, compare_runs, fit, load_run, predict_files
 from .explain import explain
 from .explorers import name_photos
 from .export import FORMATS, export_run
@@ -34,7 +35,7 @@ __all__ = ['Parser', 'make_parser', 'one_line', 'command', 'model_check', 'pets_
 # %% ../nbs/16_cli.ipynb #c008
 class Parser(argparse.ArgumentParser):
     "A parser that complains in one line."
-    def error(self, message): self.exit(2, f'{self.prog}: {message}. Try {self.prog} --help\n')
+    def error(self, message:str)->None: self.exit(2, f'{self.prog}: {message}. Try {self.prog} --help\n')
 
 # %% ../nbs/16_cli.ipynb #c009
 def _option(name): return '--'+name.replace('_', '-')
@@ -50,7 +51,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 # %% ../nbs/16_cli.ipynb #c010
 def make_parser(
-    f, # a function with docments
+    f:Callable, # a function with docments
     name:str # of the command
 )->argparse.ArgumentParser:
     "The parser of a command, read off its function."
@@ -78,8 +79,8 @@ def one_line(
 
 # %% ../nbs/16_cli.ipynb #c014
 def command(
-    f # a function with docments that returns an exit code, or None for 0
-):
+    f:Callable # a function with docments that returns an exit code, or None for 0
+)->Callable:
     "Make a function a command: it takes words like a terminal's and returns the exit code."
     @wraps(f)
     def run(argv=None)->int:
@@ -102,7 +103,7 @@ def command(
 
 # %% ../nbs/16_cli.ipynb #c021
 def model_check(
-    pets, # records; the first four readable photos of each species are used
+    pets:Sequence, # records; the first four readable photos of each species are used
     config:Config # its section `model` says which network
 )->tuple: # the diary of shapes, and the losses of one batch learnt by heart
     "The sanity check of a network on a few of these photos."
@@ -159,7 +160,7 @@ def pets_stats(
 
 # %% ../nbs/16_cli.ipynb #c036
 def say_result(
-    run # a `Run`, finished
+    run:Run # a `Run`, finished
 )->None:
     "Print the result of a run and where to look."
     rows = [dict(split=s, photos=m['n'], loss=m['loss'], roc_auc=m['roc_auc'], accuracy=m['accuracy']) for s,m in run.report['splits'].items()]
@@ -245,7 +246,7 @@ def pets_compare(
 
 # %% ../nbs/16_cli.ipynb #c060
 def find_photos(
-    names # files and folders
+    names:Sequence[str] # files and folders
 )->list[Path]: # every file named, and every photo below every folder named, sorted
     "The files that the words on a command line mean."
     found = []

@@ -129,7 +129,7 @@ def _reliability_panels(ax, below, table:Table):
 
 # %% ../nbs/08a_confidence.ipynb #fb59d23f
 def plot_reliability(
-    predictions, # a `Predictions`, or a dict of them by name
+    predictions:Predictions|dict[str,Predictions], # a `Predictions`, or a dict of them by name
     bins:int=10 # of equal width between 0.5 and 1
 )->Figure: # a column each: accuracy against confidence, and below it the photos in each bin
     "Reliability diagram (Guo et al. 2017); an honest network lies on the dashed line, one that is too sure of itself below it."

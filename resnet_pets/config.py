@@ -4,10 +4,12 @@
 
 # %% ../nbs/01_config.ipynb #e0e1e061
 from __future__ import annotations
+import os
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, Optional, Union
-import os, yaml
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from .core import PetsError, Table, nearest, write_text
 
@@ -228,8 +230,8 @@ def _culprit(error:ValidationError, overrides)->str:
 
 # %% ../nbs/01_config.ipynb #17187b38
 def load_config(
-    recipe, # the name of a shipped recipe, or a YAML file
-    overrides=() # each 'section.key=value'
+    recipe:str|Path, # the name of a shipped recipe, or a YAML file
+    overrides:Sequence[str]=() # each 'section.key=value'
 )->Config: # validated
     "Read an experiment. Whatever is wrong in it raises one `PetsError` that names key, value and file."
     raw,where = _read(recipe)

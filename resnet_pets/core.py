@@ -5,9 +5,10 @@
 # %% ../nbs/00_core.ipynb #db2c42c4
 from __future__ import annotations
 import difflib, hashlib, io, os, tempfile, time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-import torch
+import numpy as np, torch
 from torch import nn
 from matplotlib.figure import Figure
 
@@ -39,7 +40,7 @@ class PetsError(Exception):
 # %% ../nbs/00_core.ipynb #2eb75dab
 def nearest(
     name:str, # what the user wrote
-    known # the names that would have been right
+    known:Iterable[str] # the names that would have been right
 )->str: # e.g. "Did you mean 'momentum'?", or the list of known names
     "Suggest the known name most like `name`."
     known = [str(k) for k in known]
@@ -49,8 +50,8 @@ def nearest(
 # %% ../nbs/00_core.ipynb #76ade78e
 @contextmanager
 def atomic_write(
-    path # where the finished file shall appear
-):
+    path:str|Path # where the finished file shall appear
+)->Iterator[Path]:
     "A temporary path in the same folder, which becomes `path` if the block ends well and vanishes if it does not."
     path = Path(path)
     if path.exists() and not path.is_file(): raise PetsError('there is something of this name that is no file', path, 'Give another name')
@@ -68,7 +69,7 @@ def atomic_write(
 
 # %% ../nbs/00_core.ipynb #b0f00c71
 def write_text(
-    path, # the file
+    path:str|Path, # the file
     text:str # all that shall be in it
 )->Path: # the same path
     "Write a text file, whole or not at all."
@@ -87,7 +88,7 @@ def rng(
 @contextmanager
 def seeded(
     *place # as for `rng`
-):
+)->Iterator[None]:
     "Inside the block torch's global CPU generator starts from `place`; afterwards it is as before."
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.set_state(rng(*place).get_state())
@@ -111,7 +112,7 @@ PRECISIONS = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 def autocast(
     device:torch.device, # where the model runs
     precision:str # 'fp32', 'bf16' or 'fp16'
-):
+)->torch.autocast:
     "A context in which matrix products and convolutions run in `precision` and the rest stays in fp32."
     return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != 'fp32')
 
@@ -147,7 +148,7 @@ def pick_precision(
 @contextmanager
 def eval_mode(
     model:nn.Module # any network
-):
+)->Iterator[None]:
     "Inside the block `model` is in evaluation mode; afterwards, also after an error, every layer is in the mode it had."
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
@@ -164,7 +165,7 @@ def _cell(v, digits=4)->str:
 class Table:
     "Rows with the same keys, shown aligned in a terminal and as a table in a notebook."
     def __init__(self,
-        rows, # dicts with the same keys
+        rows:Iterable[dict], # dicts with the same keys
         digits:int=4 # decimals of floats
     ): self.rows,self.digits = [dict(r) for r in rows],digits
     def __len__(self): return len(self.rows)
@@ -205,7 +206,7 @@ def new_figure(
     cols:int=1, # of panels
     size:tuple=None, # inches (width, height) of the whole; by default 4.2 by 3 a panel
     images:bool=False # panels without axes and grid
-): # the figure and an array (rows, cols) of its axes
+)->tuple[Figure, np.ndarray]: # the figure and an array (rows, cols) of its axes
     "A figure in the house style, free of pyplot's global state."
     import matplotlib
     with matplotlib.rc_context(STYLE):
@@ -218,7 +219,7 @@ def new_figure(
 # %% ../nbs/00_core.ipynb #32994abb
 def save_figure(
     fig:Figure, # what to save
-    path # a .png file
+    path:str|Path # a .png file
 )->Path: # the same path
     "Save a figure as PNG, whole or not at all."
     with atomic_write(path) as tmp: fig.savefig(tmp, format='png', dpi=150)

@@ -6,11 +6,12 @@
 from __future__ import annotations
 import gzip, hashlib, io, math, re, shutil, tarfile, tempfile, urllib.error, urllib.parse, urllib.request, zlib
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from xml.etree import ElementTree
 import numpy as np, torch
 from torch import Tensor
@@ -43,7 +44,7 @@ class Pet:
 
 # %% ../nbs/03_data.ipynb #4ae79725
 def read_box(
-    path # an XML file of `annotations/xmls`
+    path:str|Path # an XML file of `annotations/xmls`
 )->tuple: # pixels (xmin, ymin, xmax, ymax)
     "Read the first box of an annotation in the Pascal VOC format; raises `PetsError` if there is none."
     try:
@@ -78,7 +79,7 @@ def _row_fault(words, seen):
     if words[0] in seen: return f"'{words[0]}' is listed twice"
 
 def read_rows(
-    path # `list.txt`, `trainval.txt` or `test.txt`
+    path:str|Path # `list.txt`, `trainval.txt` or `test.txt`
 )->dict: # name → species, 0 cat or 1 dog; empty if there is no such file
     "Read one of the data set's lists; raises `PetsError` with file and line for a line it cannot take."
     rows = {}
@@ -110,7 +111,7 @@ def _named(folder): # photos in no list, by name
 
 # %% ../nbs/03_data.ipynb #ad5997d0
 def read_splits(
-    folder # the data set
+    folder:str|Path # the data set
 )->dict: # name → (species, split)
     "All listed names; without lists, those of the files in `images`. Raises `PetsError` if the lists contradict each other."
     folder = Path(folder)
@@ -126,7 +127,7 @@ def read_splits(
 
 # %% ../nbs/03_data.ipynb #c1491bf5
 def read_list(
-    folder # the data set
+    folder:str|Path # the data set
 )->list[Pet]: # in the order of the list
     "A record for each listed photo, whether its file is there or not."
     folder = Path(folder)
@@ -135,7 +136,7 @@ def read_list(
         for n,(species,split) in read_splits(folder).items()]
 
 def read_pets(
-    folder # the data set
+    folder:str|Path # the data set
 )->list[Pet]: # in the order of the list
     "A record for each listed photo that is there; raises `PetsError` if none is."
     pets = [p for p in read_list(folder) if p.path.is_file()]
@@ -199,8 +200,8 @@ def _reason(error): # what a decoder raised, in words
 # %% ../nbs/03_data.ipynb #86e49b91
 @contextmanager
 def photo_errors(
-    path # the file that the block reads
-):
+    path:str|Path # the file that the block reads
+)->Iterator[None]:
     "Whatever a decoder raises in this block becomes a `PetsError` naming the file."
     try: yield
     except Exception as e:
@@ -213,7 +214,7 @@ def _refuse_other(path): # at a pipe one could wait for ever
     if isinstance(path, (str, Path)) and Path(path).exists() and not Path(path).is_file(): raise ValueError('not a file')
 
 def open_photo(
-    path, # an image file of any kind
+    path:str|Path, # an image file of any kind
     at_least:int=0 # if given, a JPEG may be decoded smaller, but with at least this many pixels a side
 )->Image.Image: # RGB, upright
     "Read a photo; raises `PetsError` naming the file if it can't be decoded."
@@ -234,7 +235,7 @@ def _decode(data):
     return img, rgb
 
 def inspect_photo(
-    path # an image file
+    path:str|Path # an image file
 )->dict: # problem; and where that is None: format, mode, size (width, height), digest
     "Decode every pixel of a file and say what it is; never raises."
     try:
@@ -269,7 +270,7 @@ def find_odd(
 
 # %% ../nbs/03_data.ipynb #66bb2af5
 def find_twins(
-    items # of (file, split, digest)
+    items:Iterable[tuple] # of (file, split, digest)
 )->list[Finding]: # one for each group of equal pictures
     "Equal pictures: a fault across two splits, a note within one or where a copy is in no split ('')."
     groups = defaultdict(list)
@@ -348,7 +349,7 @@ def _counts(pets):
 
 # %% ../nbs/03_data.ipynb #7f0574fa
 def inspect_photos(
-    paths, # image files
+    paths:Iterable[str|Path], # image files
     workers:int=8 # threads
 )->dict: # path → facts as from `inspect_photo`
     "Inspect many files at once."
@@ -365,7 +366,7 @@ def _presence(folder, pets): # what is listed and not there, there and not liste
 
 # %% ../nbs/03_data.ipynb #bcf1b083
 def check_photos(
-    folder, # the data set
+    folder:str|Path, # the data set
     workers:int=8 # threads that decode
 )->PhotoCheck:
     "Decode every photo of a folder and report all that is wrong or unusual; raises `PetsError` if there is nothing to check."
@@ -401,7 +402,7 @@ CHECKSUMS = {'images.tar.gz': '5c4f3ee8e5d25df40f4fd59a7f44e54c', 'annotations.t
 def open_url(
     url:str, # https, or this machine
     start:int=0 # bytes to leave out
-): # the response, to be read and closed
+)->HTTPResponse: # the response, to be read and closed
     "Open a web address from a given byte on; raises `PetsError` unless it and all that it leads to are https, `OSError` if nobody answers."
     _refuse_plain(url)
     return urllib.request.build_opener(_Redirects).open(urllib.request.Request(url, headers={'Range': f'bytes={start}-'} if start else {}), timeout=30)
@@ -425,7 +426,7 @@ def _receive(url, part):
 # %% ../nbs/03_data.ipynb #1dd9c7f4
 def fetch(
     url:str, # https, or this machine
-    path, # where the file shall be
+    path:str|Path, # where the file shall be
     md5:str, # its checksum
 )->Path: # the same path
     "Download a file unless it is there; goes on where an earlier attempt broke off, and accepts no wrong checksum."
@@ -447,8 +448,8 @@ def _plain_member(member, folder): # photos need no links
     return tarfile.data_filter(member, folder)
 
 def unpack(
-    archive, # a .tar.gz that holds one folder
-    folder # where that folder shall appear, under the same name
+    archive:str|Path, # a .tar.gz that holds one folder
+    folder:str|Path # where that folder shall appear, under the same name
 )->Path: # the same folder
     "Unpack one folder of an archive, whole or not at all."
     folder = Path(folder)
@@ -465,7 +466,7 @@ def unpack(
 
 # %% ../nbs/03_data.ipynb #1e35e795
 def download(
-    folder, # where the data set shall be
+    folder:str|Path, # where the data set shall be
     base_url:str=BASE_URL, # where the archives are
     checksums:dict=CHECKSUMS, # archive → MD5 sum
 )->Path: # the same folder

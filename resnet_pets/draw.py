@@ -5,6 +5,7 @@
 # %% ../nbs/02_draw.ipynb #c002
 from __future__ import annotations
 import json, shutil, tempfile
+from collections.abc import Sequence
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
@@ -115,7 +116,7 @@ def _trimap(mask):
 # %% ../nbs/02_draw.ipynb #c027
 def draw_pet(
     breed:Breed, # one of `BREEDS`
-    generator=0, # numpy `Generator` or a seed
+    generator:np.random.Generator|int|Sequence[int]=0, # numpy `Generator` or a seed
     size:tuple=(128, 128) # pixels (width, height)
 )->Drawing: # image, trimap and the head's box
     "Draw one pet; the same breed, seed and size give the same pixels."
@@ -222,7 +223,7 @@ def _check(n, test_fraction, size):
 _VERSION = 1   # of the drawings; a folder drawn by another version is another folder
 
 def draw_pets(
-    folder, # where; absent or empty, or drawn before with the same arguments
+    folder:str|Path, # where; absent or empty, or drawn before with the same arguments
     n:int=600, # photos
     seed:int=0, # another seed, other photos
     test_fraction:float=.25, # of each breed

@@ -5,6 +5,7 @@
 # %% ../nbs/08_evaluation.ipynb #763d9c60
 from __future__ import annotations
 import csv, math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 import torch, torch.nn.functional as F
@@ -100,7 +101,7 @@ def rows(self:Predictions)->list[dict]: # one dict a photo, with the keys of `CO
 
 @patch
 def save(self:Predictions,
-    path # a .csv file
+    path:str|Path # a .csv file
 )->Path: # the same path
     "Write the table as CSV, whole or not at all."
     with atomic_write(path) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as f:
@@ -174,8 +175,8 @@ def _check_once(where:Tensor, pets):
 # %% ../nbs/08_evaluation.ipynb #ecb21554
 def predict(
     model:nn.Module, # (N,3,H,W) to (N,K) logits
-    batches, # of (xb, idx): normalised photos on the model's device and their positions in `pets`; of several processes each has its share
-    pets, # the photos' records, with `name`, `species`, `breed`, `split`
+    batches:Iterable, # of (xb, idx): normalised photos on the model's device and their positions in `pets`; of several processes each has its share
+    pets:Sequence, # the photos' records, with `name`, `species`, `breed`, `split`
     breed_species:Tensor=None, # for a head of breeds: the species of each, see `species_logit`
     precision:str='fp32', # 'fp32', 'bf16' or 'fp16'
     flip:bool=False # average with the answer to the mirrored photos
@@ -237,7 +238,7 @@ def report_table(
 def _series(rows, key:str)->list[float]: return [float(r[key]) if r.get(key) not in (None, '') else float('nan') for r in rows]
 
 def plot_history(
-    rows # dicts with epoch, train_loss, val_loss, val_roc_auc, val_accuracy, lr
+    rows:Sequence[dict] # dicts with epoch, train_loss, val_loss, val_roc_auc, val_accuracy, lr
 )->Figure: # three panels: losses, scores, learning rate
     "Learning curves; a value that is missing leaves a gap."
     if not len(rows): raise PetsError('the history is empty', 'plot_history', 'Train for an epoch first')
@@ -267,7 +268,7 @@ def _plot_curves(ax, predictions, curve, key:str, short:str, drawstyle:str='defa
 
 # %% ../nbs/08_evaluation.ipynb #9b0cc462
 def plot_roc(
-    predictions # a `Predictions`, or a dict of them by name
+    predictions:Predictions|dict[str,Predictions] # a `Predictions`, or a dict of them by name
 )->Figure: # with the area in the legend; no curve where one species is missing
     "ROC curves: the share of dogs found against the share of cats taken for dogs."
     from sklearn.metrics import roc_curve
@@ -279,7 +280,7 @@ def plot_roc(
 
 # %% ../nbs/08_evaluation.ipynb #3f7bfb60
 def plot_precision_recall(
-    predictions # a `Predictions`, or a dict of them by name
+    predictions:Predictions|dict[str,Predictions] # a `Predictions`, or a dict of them by name
 )->Figure: # with the average precision in the legend; no curve where one species is missing
     "Precision against recall of the dogs; dashed, the share of dogs, which is what guessing gives."
     from sklearn.metrics import precision_recall_curve
@@ -325,7 +326,7 @@ def plot_scores(
 # %% ../nbs/08_evaluation.ipynb #247d11f1
 def plot_predictions(
     predictions:Predictions, # a row for each image, in the same order
-    images, # PIL images or uint8 arrays, (H,W) or (H,W,3)
+    images:Sequence, # PIL images or uint8 arrays, (H,W) or (H,W,3)
     n:int=16 # show the first so many
 )->Figure: # a grid, eight in a row at most
     "Photos with their truth and the probability of a dog that they got; errors are framed."

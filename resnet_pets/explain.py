@@ -8,6 +8,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 import torch
 from matplotlib.figure import Figure
 from PIL.Image import Image
@@ -62,7 +63,7 @@ def _draw(names, photos, maps, cams, z)->dict: # all figures but the filters
 def explain_figures(
     saved:Saved, # network and context; not changed
     images:Mapping[str, Image], # name → photo, RGB; N of them
-    device='cpu' # where
+    device:str|torch.device='cpu' # where
 )->dict[str, Figure]: # 'filters', 'cams', and of each photo '1_maps', '1_depth', …
     "Look into a network with a few photos."
     model = copy.deepcopy(uncompiled(saved.model)).to(device)
@@ -101,7 +102,7 @@ def _page(title, names, figures, heat)->str: # `figures`: key → file
 # %% ../nbs/15a_explain.ipynb #c024
 def explain(
     run:Run, # with trained weights
-    photos=None, # as for `name_photos`, 16 at most; by default four of its validation photos
+    photos:Any=None, # as for `name_photos`, 16 at most; by default four of its validation photos
     judged:int=48, # of its validation photos with a trimap, so many are judged; none if `photos` are given
     device:str='auto' # where
 )->Path: # RUN/explain.md

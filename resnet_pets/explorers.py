@@ -7,11 +7,12 @@ from __future__ import annotations
 import html, io, json
 from base64 import b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 from fastcore.basics import patch
@@ -26,7 +27,7 @@ __all__ = ['open_image', 'name_photos', 'Memory', 'Desk', 'FeatureMapExplorer', 
 
 # %% ../nbs/15_explorers.ipynb #c005
 def open_image(
-    source, # a path, the bytes of a file, a PIL image, or an array (H,W) or (H,W,3) uint8
+    source:Any, # a path, the bytes of a file, a PIL image, or an array (H,W) or (H,W,3) uint8
     name:str='photo', # for the message
     at_least:int=0 # a large JPEG may be decoded smaller, but with at least this many pixels a side
 )->Image.Image: # RGB, upright
@@ -48,7 +49,7 @@ def _free_name(name:str, taken)->str:
 
 # %% ../nbs/15_explorers.ipynb #c014
 def name_photos(
-    images # name → photo as for `open_image`; or a list of photos, or of records with `name` and `path`; or one of them; or a folder of the data set
+    images:Any # name → photo as for `open_image`; or a list of photos, or of records with `name` and `path`; or one of them; or a folder of the data set
 )->dict: # name → photo
     "Photos by name: that of the file, or a number."
     if isinstance(images, Mapping): return dict(images)
@@ -72,9 +73,9 @@ class Memory:
     @property
     def nbytes(self)->int: return sum(v.nbytes for v in self.kept.values())
     def get(self,
-        key, # what it is called
+        key:Hashable, # what it is called
         make:Callable # without arguments, makes it; has `nbytes`
-    ):
+    )->Any:
         "What is kept under this key, or else made now."
         if key not in self.kept: self.kept[key] = make()
         self.kept.move_to_end(key)
@@ -85,8 +86,8 @@ class Memory:
 class Desk:
     "Networks, photos and the memory that explorers share."
     def __init__(self,
-        model, # a network as for `subject`, or several: name → network
-        images, # as for `name_photos`; raises `PetsError` if there are none
+        model:Any, # a network as for `subject`, or several: name → network
+        images:Any, # as for `name_photos`; raises `PetsError` if there are none
         memory_mb:float=256 # bound of the memory, in 10**6 bytes
     ):
         self.subjects = {name: subject(m) for name,m in (model if isinstance(model, Mapping) else {'model': model}).items()}
@@ -236,8 +237,8 @@ class _Tiles:
 class FeatureMapExplorer(_Explorer):
     "Walk a photo through the network: blocks, their strongest channels, and one channel large over the photo."
     def __init__(self,
-        model, # a network as for `subject`, or several: name → network; or a `Desk`
-        images, # as for `name_photos`; None with a desk, which has its own
+        model:Any, # a network as for `subject`, or several: name → network; or a `Desk`
+        images:Any, # as for `name_photos`; None with a desk, which has its own
         memory_mb:float=256 # of photos that are kept besides the one on the screen
     ):
         super().__init__(model, images, memory_mb)
@@ -255,11 +256,13 @@ class FeatureMapExplorer(_Explorer):
         self._moved(dict(owner=self.photo, old=None))
     def pick(self,
         channel:int # its number
-    ): self.channel.value = channel
+    )->None:
+        "Show this channel large."
+        self.channel.value = channel
 
 # %% ../nbs/15_explorers.ipynb #c040
 @patch
-def settle(self:FeatureMapExplorer, moved):
+def settle(self:FeatureMapExplorer, moved:Any)->None:
     "Bring stage, block and channel in line with the control that moved."
     maps = self.analyses[self.model.value].maps
     groups = stages({b: m.shape for b,m in maps.items()})
@@ -275,7 +278,7 @@ def settle(self:FeatureMapExplorer, moved):
 
 # %% ../nbs/15_explorers.ipynb #c042
 @patch
-def draw(self:FeatureMapExplorer):
+def draw(self:FeatureMapExplorer)->None:
     "Show what the controls say."
     analysis,block,channel = self.analyses[self.model.value],self.block.value,self.channel.value
     at,maps = (self.photo.value, self.model.value, block),analysis.maps[block]
@@ -305,8 +308,8 @@ def _pane(explorer, letter):
 class GradCamExplorer(_Explorer):
     "Where a network looks: probabilities, two heat maps side by side, and the way through the depth."
     def __init__(self,
-        model, # a network as for `subject`, or several: name → network; or a `Desk`
-        images, # as for `name_photos`; None with a desk, which has its own
+        model:Any, # a network as for `subject`, or several: name → network; or a `Desk`
+        images:Any, # as for `name_photos`; None with a desk, which has its own
         memory_mb:float=256 # of photos that are kept besides the one on the screen
     ):
         super().__init__(model, images, memory_mb)
@@ -322,11 +325,13 @@ class GradCamExplorer(_Explorer):
         self._moved(dict(owner=self.photo, old=None))
     def pick(self,
         block:str # where map A shall go
-    ): self.panes[0].block.value = block
+    )->None:
+        "Take map A to this block."
+        self.panes[0].block.value = block
 
 # %% ../nbs/15_explorers.ipynb #c056
 @patch
-def settle(self:GradCamExplorer, moved):
+def settle(self:GradCamExplorer, moved:Any)->None:
     "Bring the blocks and classes of both maps in line with the photo and the network."
     for i,pane in enumerate(self.panes):
         analysis = self.analyses[pane.model.value]
@@ -341,7 +346,7 @@ def settle(self:GradCamExplorer, moved):
 
 # %% ../nbs/15_explorers.ipynb #c058
 @patch
-def draw(self:GradCamExplorer):
+def draw(self:GradCamExplorer)->None:
     "Show what the controls say."
     method,opacity,analyses = self.method.value,self.opacity.value,[self.analyses[p.model.value] for p in self.panes]
     tops = [float(a.cams[p.block.value, p.name.value, method].max()) for a,p in zip(analyses, self.panes)]
@@ -364,7 +369,7 @@ def draw(self:GradCamExplorer):
 
 # %% ../nbs/15_explorers.ipynb #c067
 def hardest(
-    predictions, # `evaluation.Predictions`
+    predictions:Any, # `evaluation.Predictions`
     show:str='wrong', # or 'least certain'
     species:str='both', # or 'cat' or 'dog'
     breed:str='all' # or one of its breeds
@@ -388,7 +393,7 @@ def _photos_of(model, images)->dict: # name → photo
 
 # %% ../nbs/15_explorers.ipynb #c072
 def thumbnail(
-    source, # as for `open_image`
+    source:Any, # as for `open_image`
     name:str, # of the photo
     side:int=112 # pixels
 )->bytes: # JPEG; a grey square where the photo can't be read
@@ -400,9 +405,9 @@ def thumbnail(
 class MistakeExplorer(_Explorer):
     "The photos that a network called wrongly or was least certain of; each opens in the other two explorers."
     def __init__(self,
-        model, # a network as for `subject`, or several: name → network
-        predictions, # `evaluation.Predictions` of one of them
-        images=None, # as for `name_photos`; by default the photos of the experiment
+        model:Any, # a network as for `subject`, or several: name → network
+        predictions:Any, # `evaluation.Predictions` of one of them
+        images:Any=None, # as for `name_photos`; by default the photos of the experiment
         memory_mb:float=256 # of photos that are kept besides the one on the screen
     ):
         self.predictions,self.sources,self.row = predictions,_photos_of(model, images),None
@@ -418,7 +423,8 @@ class MistakeExplorer(_Explorer):
         self._moved(dict(owner=self.show))
     def pick(self,
         row:int # of the table of predictions
-    ):
+    )->None:
+        "Open a photo in both explorers."
         name,self.row = self.predictions.name[row],row
         self.desk.photos[name] = self.sources[name]
         for explorer in (self.maps, self.heat): explorer.open(name)
@@ -426,7 +432,7 @@ class MistakeExplorer(_Explorer):
 
 # %% ../nbs/15_explorers.ipynb #c075
 @patch
-def settle(self:MistakeExplorer, moved):
+def settle(self:MistakeExplorer, moved:Any)->None:
     "List the photos that the controls ask for, and keep the page among them."
     self.rows = [i for i in hardest(self.predictions, self.show.value, self.species.value, self.breed.value) if self.predictions.name[i] in self.sources]
     self.page.max = max(1, -(-len(self.rows)//12))
@@ -434,7 +440,7 @@ def settle(self:MistakeExplorer, moved):
 
 # %% ../nbs/15_explorers.ipynb #c076
 @patch
-def draw(self:MistakeExplorer):
+def draw(self:MistakeExplorer)->None:
     "Show the page, and one of the two explorers below it."
     p,kinds,chosen = self.predictions,self.species.options[1:],self.rows[12*self.page.value-12:12*self.page.value]
     def small(i): return self.desk.memory.get(('thumbnail', p.name[i]), lambda: np.frombuffer(thumbnail(self.sources[p.name[i]], p.name[i]), np.uint8)).tobytes()
@@ -481,9 +487,9 @@ def page_data(
 
 # %% ../nbs/15_explorers.ipynb #c083
 def export_explorer(
-    model, # a network as for `subject`
-    images, # as for `name_photos`; one photo of a ResNet-101 takes about a megabyte
-    path, # the .html file
+    model:Any, # a network as for `subject`
+    images:Any, # as for `name_photos`; one photo of a ResNet-101 takes about a megabyte
+    path:str|Path, # the .html file
     title:str='Inside a network', # its heading
     channels:int=24 # the strongest ones, of each block
 )->Path: # the same path

@@ -5,7 +5,7 @@
 # %% ../nbs/15b_export.ipynb #235cf781
 from __future__ import annotations
 import copy, io, json, platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 import torch
@@ -75,15 +75,15 @@ def about(
 def write_pt2(
     program:torch.export.ExportedProgram, # see `trace`
     facts:dict, # see `about`
-    path # of the file
-):
+    path:str|Path # of the file
+)->None:
     "Write a traced network and what must be known of it for PyTorch."
     buffer = io.BytesIO()   # given a path, it insists on the ending .pt2
     torch.export.save(program, buffer, extra_files={'about.json': json.dumps(facts, indent=1)})
     Path(path).write_bytes(buffer.getvalue())
 
 def read_pt2(
-    path # of a file that `write_pt2` wrote
+    path:str|Path # of a file that `write_pt2` wrote
 )->Callable: # from photos to z, both tensors
     "Open an exported network with PyTorch."
     return torch.export.load(io.BytesIO(Path(path).read_bytes())).module()
@@ -94,15 +94,15 @@ OPSET = 18
 def write_onnx(
     program:torch.export.ExportedProgram, # see `trace`
     facts:dict, # see `about`
-    path # of the file
-):
+    path:str|Path # of the file
+)->None:
     "Write a traced network and what must be known of it as ONNX."
     written = torch.onnx.export(program, dynamo=True, opset_version=OPSET, dynamic_shapes=BATCH, output_names=['z'], verbose=False)
     written.model.metadata_props.update({k: v if isinstance(v, str) else json.dumps(v) for k,v in (facts | dict(opset=OPSET)).items()})
     written.save(path, external_data=False)
 
 def read_onnx(
-    path # of a file that `write_onnx` wrote
+    path:str|Path # of a file that `write_onnx` wrote
 )->Callable: # from photos to z, both tensors
     "Open an exported network with onnxruntime, on the CPU, with as many threads as torch has."
     import onnxruntime
@@ -133,7 +133,7 @@ def _need_onnx():
 # %% ../nbs/15b_export.ipynb #fbb37d7a
 def export_run(
     run:Run, # with trained weights
-    formats=tuple(FORMATS) # 'pt2', 'onnx' or both
+    formats:Sequence[str]=tuple(FORMATS) # 'pt2', 'onnx' or both
 )->Table: # file, MB, largest_difference; a row a file
     "Write the network of a run as RUN/model.pt2 and RUN/model.onnx. Raises `PetsError` if a package is missing or a file does not agree with the original."
     if 'onnx' in formats: _need_onnx()

@@ -8,6 +8,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 import numpy as np, torch, torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import nn, Tensor
@@ -27,7 +28,7 @@ __all__ = ['MEASURES', 'class_probability', 'removal_curve', 'curve_area', 'meas
 
 # %% ../nbs/14_faithfulness.ipynb #c072
 def class_probability(
-    output, # of a network
+    output:Any, # of a network
     classes:Tensor, # (N,)
     answer:Callable|None=None # from the output to logits (N,K)
 )->Tensor: # (N,)
@@ -52,7 +53,7 @@ def removal_curve(
     steps:int=10, # equal shares of the area
     cells:int=16, # squares along a side: the pieces
     fill:Callable=blurred, # what stands where the photo is removed, from (N,C,H,W)
-    seed=0 # of the order of squares that are equally hot
+    seed:int=0 # of the order of squares that are equally hot
 )->Tensor: # (N,steps+1) probabilities, from nothing done to all
     "Deletion or insertion (Petsiuk et al. 2018), square by square in the order of the heat."
     x = to_model(model, x)
@@ -79,7 +80,7 @@ def measure_maps(
     steps:int=10, # as for `removal_curve`
     cells:int=16, # as for `removal_curve`
     fill:Callable=blurred, # as for `removal_curve`
-    seed=0
+    seed:int=0
 )->dict[tuple[str, str], Tensor]: # (map, measure) → (N,), or (N,steps+1) for the measures 'deletion' and 'insertion'; on the CPU
     "Share of heat, pointing game, deletion and insertion for a batch, and which maps were empty."
     found = {}
@@ -103,7 +104,7 @@ def parts(
 def cascade(
     model:nn.Module, # any network; not changed
     layers:Sequence[str]|None=None, # what to make forget, in this order; by default `parts`
-    seed=0
+    seed:int=0
 )->Iterator[tuple[str, nn.Module]]: # the part, and a copy in which it and all before it are untrained; the next step changes the same copy
     "Cascading randomisation (Adebayo et al. 2018): the network forgets part after part."
     layers,model = list(layers or parts(model)), copy.deepcopy(uncompiled(model))
@@ -129,7 +130,7 @@ def randomised_maps(
     classes:Tensor, # (N,) the same for all
     method:str='gradcam', # a key of `gradcam.METHODS`
     answer:Callable|None=None, # from the output to logits (N,K)
-    seed=0
+    seed:int=0
 )->dict[str, Tensor]: # 'trained', then the part forgotten last → (N,h,w), signed
     "The maps of a network while it forgets."
     explain = partial(class_heat, x=x, layer=layer, classes=classes, method=method, answer=answer)
@@ -175,7 +176,7 @@ def measure_heat(
     method:str='gradcam', # a key of `gradcam.METHODS`
     answer:Callable|None=None, # from the output to logits (N,K)
     sanity:bool=True, # with the randomised networks
-    seed=0, # of the random weights and of the order of squares that are equally hot
+    seed:int=0, # of the random weights and of the order of squares that are equally hot
     steps:int=10, # as for `removal_curve`
     cells:int=16, # as for `removal_curve`
     fill:Callable=blurred # as for `removal_curve`
@@ -211,10 +212,10 @@ def faithfulness(
     pets:Sequence[Pet], # those without a trimap are left out, and counted
     layer:str='layer4', # whose maps to judge
     method:str='gradcam', # a key of `gradcam.METHODS`
-    device='cpu', # where
+    device:str|torch.device='cpu', # where
     batch_size:int=32, # photos in one pass
     sanity:bool=True, # with the randomised networks
-    seed=0, # as for `measure_heat`
+    seed:int=0, # as for `measure_heat`
     steps:int=10, # as for `removal_curve`
     cells:int=16, # as for `removal_curve`
     fill:Callable=blurred # as for `removal_curve`

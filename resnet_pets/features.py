@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib, math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from typing import Any
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
 from matplotlib.figure import Figure
@@ -19,8 +20,8 @@ __all__ = ['copied', 'Hook', 'uncompiled', 'find_layers', 'Hooks', 'to_model', '
 
 # %% ../nbs/12_features.ipynb #c017
 def copied(
-    output # of a layer
-): # a copy that needs no gradient; what is no tensor stays what it is
+    output:Any # of a layer
+)->Any: # a copy that needs no gradient; what is no tensor stays what it is
     "What is kept of an output."
     return output.detach().clone() if isinstance(output, Tensor) else output
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math, warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 import numpy as np
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
@@ -60,8 +61,8 @@ def _class_numbers(target, n:int, classes, photos:int)->Tensor:
 
 # %% ../nbs/13_gradcam.ipynb #c026
 def target_scores(
-    output, # of the network; (N,K) logits unless `target` is a function
-    target, # a class by number or name, one for each photo, or a function of the output; None: the highest logit
+    output:Any, # of the network; (N,K) logits unless `target` is a function
+    target:int|str|Sequence|Callable|None, # a class by number or name, one for each photo, or a function of the output; None: the highest logit
     classes:Sequence[str]|None=None # names of the logits; of a single logit (negative, positive), such as ('cat', 'dog')
 )->Tensor: # (N,) what is to be explained
     "One number for each photo from the network's output; a single logit speaks for class 1, and minus it for class 0. Raises `PetsError` for a class that does not exist."
@@ -99,7 +100,7 @@ def activations_and_gradients(
     model:nn.Module, # any network; left as it was
     x:Tensor, # (N,C,H,W), normalised photos
     layers:str|Sequence[str], # names, as many as you like
-    target=None, # as for `target_scores`
+    target:int|str|Sequence|Callable|None=None, # as for `target_scores`
     classes:Sequence[str]|None=None # as for `target_scores`
 )->Captured: # of all layers
     "Activations of these layers and the target's gradients there, by one forward and one backward pass in evaluation mode."
@@ -154,7 +155,7 @@ def grad_cam(
     model:nn.Module, # any network; left as it was
     x:Tensor, # (N,C,H,W), normalised photos
     layers:str|Sequence[str], # names, as many as you like
-    target=None, # a class by number or name, one for each photo, or a function of the output; None: the highest logit
+    target:int|str|Sequence|Callable|None=None, # a class by number or name, one for each photo, or a function of the output; None: the highest logit
     method:str='gradcam', # a key of `METHODS`
     classes:Sequence[str]|None=None # names of the logits
 )->dict[str, Tensor]: # layer → (N,h,w), raw and signed

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import copy, io, math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from matplotlib.figure import Figure
 from PIL import Image
@@ -85,7 +86,7 @@ def _unlearn(model:nn.Module, part:str, seed)->nn.Module: # in place; the part '
 # %% ../nbs/13b_localization.ipynb #c020
 def untrained(
     model:nn.Module, # any network; not changed
-    seed=0 # another seed, other weights
+    seed:int=0 # another seed, other weights
 )->nn.Module: # on the same device
     "A copy of a network that has learnt nothing."
     return _unlearn(copy.deepcopy(uncompiled(model)), '', seed)
@@ -143,7 +144,7 @@ def plot_heats(
 
 # %% ../nbs/13b_localization.ipynb #c035
 def trimap_picture(
-    path # a trimap's PNG
+    path:str|Path # a trimap's PNG
 )->io.BytesIO: # a PNG in memory: red is animal, green background, blue border
     "A trimap as a colour picture. Raises `PetsError` naming the file if it is none."
     with photo_errors(path), Image.open(path) as picture: values = np.asarray(picture)
@@ -158,7 +159,7 @@ def trimap_picture(
 def photos_and_regions(
     saved:Saved, # network, experiment and statistics
     pets:Sequence[Pet], # with trimaps
-    device='cpu' # where
+    device:str|torch.device='cpu' # where
 )->tuple[Tensor, Tensor]: # (N,3,S,S) photos as the network sees them; (N,3,S,S) in [0,1] how much of each pixel is animal, background, border
     "A batch of photos, and their trimaps by the same squeeze and crop. Raises `PetsError` for a trimap of another shape than its photo."
     size = saved.config.data.image_size
@@ -212,7 +213,7 @@ def compared_maps(
     classes:Tensor, # (N,) what to explain
     method:str='gradcam', # a key of `gradcam.METHODS`
     answer:Callable|None=None, # from the output to logits (N,K)
-    seed=0 # of the untrained network
+    seed:int=0 # of the untrained network
 )->dict[str, Tensor]: # the method, 'untrained', 'uniform', 'centre blob' and 'edges' → (N,H,W), signed
     "A network's heat maps, those of an untrained one, and the baselines."
     own,nothing = (upsample(class_heat(m, x, layer, classes, method, answer), x.shape[2:]) for m in (model, untrained(model, seed)))

@@ -8,6 +8,7 @@ import html, io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 import numpy as np, torch
 from PIL import Image, ImageOps
 from torch import nn, Tensor
@@ -137,7 +138,7 @@ def _trained_square(photo, size):
     return (view[0].permute(1, 2, 0)*255).round().byte().numpy()
 
 def subject(
-    model # a `Subject`, a `Saved` from `load_model`, or a network
+    model:Any # a `Subject`, a `Saved` from `load_model`, or a network
 )->Subject:
     "What an explorer is given, with all that it needs to know; raises `PetsError` for anything else."
     if isinstance(model, Subject): return model

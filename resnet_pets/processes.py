@@ -5,7 +5,9 @@
 # %% ../nbs/07a_processes.ipynb #c002
 from __future__ import annotations
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 import torch, torch.distributed as dist
 from torch import nn, Tensor
 from .core import PetsError
@@ -19,7 +21,7 @@ def _lost(error:RuntimeError)->bool: # whether it says that another process is g
     return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in ('connection', 'gloo', 'timed out'))
 
 @contextmanager
-def job():
+def job()->Iterator[None]:
     "Inside, the processes that `torchrun` started can talk to each other; a process started alone, or one that has joined, just goes on."
     if 'TORCHELASTIC_RUN_ID' not in os.environ or dist.is_initialized():
         yield
@@ -64,15 +66,15 @@ def gather(
 
 # %% ../nbs/07a_processes.ipynb #c018
 def first_says(
-    value # anything that can be pickled; only the first process's counts
-): # that of the first process
+    value:Any # anything that can be pickled; only the first process's counts
+)->Any: # that of the first process
     "What the first process says, in every process."
     box = [value]
     if process()[1] > 1: dist.broadcast_object_list(box)
     return box[0]
 
 @contextmanager
-def first_goes_ahead():
+def first_goes_ahead()->Iterator[None]:
     "The first process runs the block; when it is through, the others do."
     if not is_first(): dist.barrier()
     yield

@@ -184,7 +184,7 @@ def _compare(model, state, where):
 # %% ../nbs/07_resnet.ipynb #bb5f29f0
 def load_weights(
     model:ResNet, # receives the weights, in place; untouched if anything is wrong
-    source, # a .safetensors or .pth file, or a state_dict
+    source:str|Path|Mapping[str,Tensor], # a .safetensors or .pth file, or a state_dict
     new_head:bool=False # keep the model's own `fc` and load the rest: for another task
 )->ResNet: # the same model
     "Load weights, ours or torchvision's. Raises `PetsError` naming what does not fit."

@@ -72,7 +72,7 @@ def prepare(
 # %% ../nbs/11_runs.ipynb #fd27d2b6
 class Run:
     "The folder of a run, and what is in it."
-    def __init__(self, folder): self.folder = Path(folder)
+    def __init__(self, folder:str|Path): self.folder = Path(folder)
     def __repr__(self): return f"Run('{self.folder}', {'finished' if self.finished else 'unfinished'}, {len(self.history)} epochs)"
     def file(self,
         name:str # e.g. 'history.csv'
@@ -128,7 +128,7 @@ def answers(self:Run,
 
 # %% ../nbs/11_runs.ipynb #6b312b5d
 def load_run(
-    folder # e.g. 'runs/demo'
+    folder:str|Path # e.g. 'runs/demo'
 )->Run:
     "Read a run back; `PetsError` if the folder is not one."
     run = Run(folder)
@@ -213,7 +213,7 @@ def batches(self:Saved,
 def predict_pets(
     saved:Saved, # network, experiment and statistics
     pets:Sequence[Pet],
-    device='cpu', # where
+    device:str|torch.device='cpu', # where
     precision:str='fp32'
 )->Predictions: # a row for each photo
     "Predict photos in the way of the experiment."
@@ -441,7 +441,7 @@ def _squeezed(
 def predict_squares(
     saved:Saved, # network and context
     squares:list, # (square, aspect) of each photo, from `squeeze`
-    device='cpu' # where
+    device:str|torch.device='cpu' # where
 )->Tensor: # (N,) species logits, dog minus cat
     "Species logits of photos that are decoded already."
     cache = PhotoCache(np.stack([s for s,_ in squares]), torch.tensor([a for _,a in squares], dtype=torch.float32))
@@ -453,7 +453,7 @@ def predict_squares(
 def predict_files(
     saved:Saved, # network and context, e.g. `load_run(folder).saved`
     paths:Sequence, # files of photos
-    device='cpu', # where
+    device:str|torch.device='cpu', # where
     chunk:int=256 # files held in memory at once
 )->Table: # file, species, p_dog, error: a row a file, in order
     "Species and probability for files of photos; a file that is no photo gets a row that says so."

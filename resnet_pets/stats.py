@@ -6,6 +6,7 @@
 from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ __all__ = ['read_photo', 'summarise', 'RunningStats', 'channel_stats', 'plot_cha
 
 # %% ../nbs/04_stats.ipynb #bbd1d794
 def read_photo(
-    path, # an image file
+    path:str|Path, # an image file
     size:int|None=None # side of the square it is resized to, pixels; None leaves it as it is
 )->Tensor: # (3,H,W), red, green and blue in [0,1]
     "Decode a photo; raises `PetsError` if that fails."
@@ -45,7 +46,7 @@ class RunningStats:
     def __init__(self,
         channels:int=3 # C
     ): self.n,self.channels,self._mean,self._m2 = 0,channels,torch.zeros(channels).double(),torch.zeros(channels).double()
-    def merge(self, n:int, mean:Tensor, m2:Tensor):
+    def merge(self, n:int, mean:Tensor, m2:Tensor)->None:
         "Take in a summary, as `summarise` makes it."
         delta = mean - self._mean
         self._m2 += m2 + delta**2 * self.n*n/(self.n+n)
@@ -56,7 +57,7 @@ class RunningStats:
 @patch
 def update(self:RunningStats,
     photo:Tensor # (C,H,W), values in [0,1]
-):
+)->None:
     "Take in a photo; raises `PetsError` if it has other channels or is made of bytes."
     if photo.ndim != 3 or photo.shape[0] != self.channels: raise PetsError(f'a photo of shape {tuple(photo.shape)}', 'RunningStats', f'It takes {self.channels} channels: ({self.channels},H,W)')
     if not photo.is_floating_point(): raise PetsError(f'values of type {photo.dtype}', 'RunningStats', 'Divide bytes by 255 first')

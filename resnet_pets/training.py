@@ -5,8 +5,8 @@
 # %% ../nbs/10_training.ipynb #7d133d18
 from __future__ import annotations
 import signal, time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Callable
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 from .core import PetsError, Table, autocast, new_figure, COLORS
 from .config import Config, OptimizerSection, SchedulerSection
+from .batches import Batches
 from .resnet import ResNet, shape_diary
 from .processes import add_up, bar_options, process, same_buffers, sync_norms
 
@@ -82,7 +83,7 @@ def make_scheduler(
 
 # %% ../nbs/10_training.ipynb #c5a3695a
 @contextmanager
-def stop_on_interrupt():
+def stop_on_interrupt()->Iterator[Callable[[], bool]]:
     "Yields a function that says whether Ctrl-C was pressed; a second press raises `KeyboardInterrupt`."
     pressed = []
     def note(*_):
@@ -99,11 +100,11 @@ class Trainer:
     "A training: network, batches, loss, optimizer, schedule, and how far it has come."
     def __init__(self,
         model:ResNet, # to train; it is moved to the batches' device
-        batches, # `Batches`: those of this process, if there are several
+        batches:Batches, # `Batches`: those of this process, if there are several
         target:Tensor, # (N,) class numbers of the photos that `idx` points to
         config:Config, # sections optimizer, scheduler and training
         precision:str='fp32', # 'fp32', 'bf16' or 'fp16'
-        early=None # batches of the same photos, as a rule smaller, while the network grows
+        early:Batches|None=None # batches of the same photos, as a rule smaller, while the network grows
     ):
         c = config.training
         self.batches,self.early,self.config,self.precision,self.device = batches,early or batches,c,precision,torch.device(batches.device)
@@ -222,7 +223,7 @@ def fit(self:Trainer,
 
 # %% ../nbs/10_training.ipynb #e38b312e
 def is_best(
-    history # rows with `val_roc_auc` and `val_loss`
+    history:Sequence[dict] # rows with `val_roc_auc` and `val_loss`
 )->bool: # whether the last row is the best so far
     "By ROC-AUC; by loss where ROC-AUC is tied or, with one class only, not defined."
     def score(r): return (r['val_roc_auc'] if r['val_roc_auc'] == r['val_roc_auc'] else 0.0, -r['val_loss'])
@@ -307,8 +308,8 @@ def find_lr(
 
 # %% ../nbs/10_training.ipynb #0feb65b5
 def plot_lr(
-    rates, # from `find_lr`
-    losses, # from `find_lr`
+    rates:Sequence[float], # from `find_lr`
+    losses:Sequence[float], # from `find_lr`
     suggestion:float # from `find_lr`
 )->Figure:
     "The loss against the learning rate, with the suggested rate marked."

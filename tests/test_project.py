@@ -1,5 +1,5 @@
 "The project as a whole: what is generated is current, modules import on their own and only upwards, notebooks are fit for the docs."
-import ast, configparser, json, re, subprocess, sys
+import ast, configparser, importlib, inspect, json, re, subprocess, sys
 from functools import lru_cache
 from pathlib import Path
 import pytest
@@ -100,3 +100,20 @@ def test_version_is_the_same_everywhere():
     version = SETTINGS['DEFAULT']['version']
     assert f'\nversion: {version}\n' in (ROOT/'CITATION.cff').read_text(encoding='utf-8')
     assert f'\n## {version}' in (ROOT/'CHANGELOG.md').read_text(encoding='utf-8')
+
+def signatures(module:str): # of its public functions, and of the methods that are written by hand, constructors included
+    loaded = importlib.import_module(f'resnet_pets.{module}')
+    for name in loaded.__all__:
+        thing = getattr(loaded, name)
+        if inspect.isfunction(thing): yield name, thing
+        for n,f in (vars(thing) if inspect.isclass(thing) else {}).items():
+            f = getattr(f, '__func__', f)
+            if inspect.isfunction(f) and f.__module__.startswith('resnet_pets') and f.__code__.co_filename.endswith('.py') and (n[0] != '_' or n == '__init__'): yield f'{name}.{n}', f
+
+@pytest.mark.parametrize('module', MODULES)
+def test_public_signatures_have_types(module):
+    for name,f in signatures(module):
+        s = inspect.signature(f)
+        untyped = [p.name for p in s.parameters.values() if p.annotation is p.empty and p.name not in ('self', 'cls') and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        assert not untyped, f'{name}: {untyped}'
+        assert s.return_annotation is not s.empty or name.endswith('__init__'), f'{name} does not say what it returns'

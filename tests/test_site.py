@@ -1,0 +1,86 @@
+"The site: its links lead somewhere, its names exist, its headings are in order, and its map is whole."
+import importlib, inspect, json, re, subprocess, sys
+from pathlib import Path
+import pytest
+from test_project import MODULES, NOTEBOOKS, ROOT, code
+
+TEXTS = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'benchmarks/README.md']
+FENCE = re.compile(r'^ *(`{3,}|~{3,}).*?^ *\1', re.M | re.S)
+
+def prose(cells)->str: # the Markdown of a notebook, of its outputs too, without blocks of code
+    def texts(cell): return [cell['source']] if cell['cell_type'] == 'markdown' else [o['data']['text/markdown'] for o in cell.get('outputs', []) if 'text/markdown' in o.get('data', {})]
+    return FENCE.sub('', '\n\n'.join(''.join(t) for c in cells for t in texts(c)))
+
+def cells(path:Path)->list[dict]: return json.loads(path.read_text(encoding='utf-8'))['cells']
+
+@pytest.fixture(scope='session')
+def pages(copy)->dict: # notebook → the cells of its page, as nbdev gives them to Quarto
+    script = "if __name__ == '__main__':\n from nbdev.serve import proc_nbs\n proc_nbs(force=True, n_workers=2)"
+    done = subprocess.run([sys.executable, '-c', script], cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout+done.stderr
+    return {p: cells(copy/'_proc'/p.relative_to(ROOT/'nbs')) for p in NOTEBOOKS}
+
+def anchors(text:str)->set[str]: # of headings, as pandoc makes them, and those written out
+    def slug(title): return re.sub(r'\s+', '-', re.sub(r'[^\w\s.-]', '', re.sub(r'\{.*?\}|\]\(.*?\)', '', title).strip().lower()))
+    return {re.sub(r'^[^a-z]+', '', slug(t)) for t in re.findall(r'^#{1,6} +(.*?)#*$', text, re.M)} | set(re.findall(r'\{#([\w-]+)', text))
+
+def links(text:str)->list[str]: # of Markdown and of HTML, but those to other sites
+    found = re.findall(r'\]\(<?([^)\s>]+)', text) + re.findall(r'(?:href|src)="([^"]+)"', text)
+    return [l for l in found if not re.match(r'[a-z]+:|//', l)]
+
+def dead(text:str, folder:Path, pages:dict)->list[str]: # the links in it that lead nowhere
+    def is_dead(link):
+        name,_,anchor = link.partition('#')
+        path = (folder/name).resolve() if name else None
+        if not name: page = text
+        elif path.suffix == '.ipynb': page = prose(pages[path]) if path in pages else None
+        else: page = path.read_text(encoding='utf-8') if path.suffix == '.md' and path.exists() else '' if path.exists() else None
+        return page is None or bool(anchor) and anchor not in anchors(page)
+    return [l for l in links(text) if is_dead(l)]
+
+@pytest.mark.parametrize('name', TEXTS)
+def test_links_of_texts(name, pages): assert not dead(FENCE.sub('', (ROOT/name).read_text(encoding='utf-8')), (ROOT/name).parent, pages)
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
+def test_links_of_pages(path, pages): assert not dead(prose(pages[path]), path.parent, pages)
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
+def test_headings_are_in_order(path, pages):
+    "The title becomes the page's only heading of the first level; below it none is skipped."
+    assert re.findall(r'^# ', prose(cells(path)), re.M) == ['# '] and ''.join(cells(path)[0]['source']).startswith('# ')
+    levels = [1, *(len(h) for h in re.findall(r'^(#{1,6}) ', prose(pages[path]), re.M))]
+    assert 1 not in levels[1:] and all(b-a <= 1 for a,b in zip(levels, levels[1:]))
+
+def test_the_reference_is_current():
+    "It is computed, but what the site shows is what was stored last."
+    text = prose(cells(ROOT/'nbs/reference.ipynb'))
+    for module in MODULES:
+        loaded = importlib.import_module(f'resnet_pets.{module}')
+        for name in loaded.__all__:
+            thing = getattr(loaded, name)
+            if (inspect.isfunction(thing) or inspect.isclass(thing)) and thing.__module__ == loaded.__name__: assert f'| [{name}](' in text, name
+
+def members(thing)->set[str]: # names that one may put after a dot, and the parameters
+    found = set(dir(thing)) | set(getattr(thing, 'model_fields', {})) | set(getattr(thing, '__annotations__', {})) if inspect.isclass(thing) else set()
+    if inspect.isclass(thing): found |= set(re.findall(r'self\.(\w+)', inspect.getsource(thing))) if thing.__module__.startswith('resnet_pets') and not issubclass(thing, tuple) else set()
+    if not callable(thing): return found
+    try: return found | set(inspect.signature(thing).parameters)
+    except (ValueError, TypeError): return found
+
+@pytest.fixture(scope='module')
+def named()->dict: # public name → what may follow it
+    modules = [importlib.import_module(f'resnet_pets.{m}') for m in MODULES]
+    return {name: members(thing) for m in modules for name,thing in vars(m).items()}
+
+COMMANDS = set('make torchrun nbdev_clean nbdev_docs nbdev_export nbdev_sidebar nbdev_test trainval ipywidgets interact'.split())    # and other words that are not ours
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
+def test_names_exist(path, named):
+    "What the prose sets as code is a name of the package, of the code on the page, a module, a file, or a word of `COMMANDS`."
+    known = set(named).union(*named.values(), MODULES, COMMANDS, *(re.findall(r'[A-Za-z_]\w*', source) for source in code(path)))
+    lost = []
+    for text in re.findall(r'`([\w.]+)(?:\(.*?\))?`', prose([c for c in cells(path) if c['cell_type'] == 'markdown'])):
+        if (path.parent/text).exists() or (ROOT/text).exists(): continue
+        first,*rest = re.findall(r'[A-Za-z_]\w*', re.sub(r'\.json$', '', text)) or ['']
+        if first and not ({first, *rest} <= known and (len(rest) != 1 or not named.get(first) or rest[0] in named[first])): lost.append(text)
+    assert not lost
