@@ -47,7 +47,8 @@ def test_links_of_pages(path, pages): assert not dead(prose(pages[path]), path.p
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 def test_headings_are_in_order(path, pages):
     "The title becomes the page's only heading of the first level; below it none is skipped."
-    assert re.findall(r'^# ', prose(cells(path)), re.M) == ['# '] and ''.join(cells(path)[0]['source']).startswith('# ')
+    assert re.fullmatch(r'# [^\n]+\n\n> [^\n]+', ''.join(cells(path)[0]['source'])), 'nbdev drops from the page what follows title and description in the first cell'
+    assert len(re.findall(r'^# ', prose(cells(path)), re.M)) == 1
     levels = [1, *(len(h) for h in re.findall(r'^(#{1,6}) ', prose(pages[path]), re.M))]
     assert 1 not in levels[1:] and all(b-a <= 1 for a,b in zip(levels, levels[1:]))
 
