@@ -4,14 +4,13 @@
 
 # %% ../nbs/03_data.ipynb #5a9f8bc3
 from __future__ import annotations
-import gzip, hashlib, io, math, re, shutil, tarfile, tempfile, urllib.error, urllib.parse, urllib.request, zlib
+import hashlib, io, math, re, shutil, tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from http.client import HTTPException, HTTPResponse
 from xml.etree import ElementTree
 import numpy as np, torch
 from torch import Tensor
@@ -21,10 +20,10 @@ from tqdm import tqdm
 from .core import PetsError, Table, rng
 
 # %% auto #0
-__all__ = ['PHOTO_ENDINGS', 'ODD_MODES', 'BASE_URL', 'CHECKSUMS', 'Pet', 'read_box', 'name_breed', 'name_species', 'read_rows',
-           'read_splits', 'read_list', 'read_pets', 'select', 'split_pets', 'breed_names', 'breed_species',
-           'photo_errors', 'open_photo', 'inspect_photo', 'Finding', 'find_odd', 'find_twins', 'find_misfits',
-           'PhotoCheck', 'inspect_photos', 'check_photos', 'open_url', 'fetch', 'unpack', 'download']
+__all__ = ['PHOTO_ENDINGS', 'ODD_MODES', 'Pet', 'read_box', 'name_breed', 'name_species', 'read_rows', 'read_splits', 'read_list',
+           'read_pets', 'select', 'split_pets', 'breed_names', 'breed_species', 'photo_errors', 'open_photo',
+           'inspect_photo', 'Finding', 'find_odd', 'find_twins', 'find_misfits', 'PhotoCheck', 'inspect_photos',
+           'check_photos']
 
 # %% ../nbs/03_data.ipynb #87c0035f
 @dataclass(frozen=True)
@@ -382,101 +381,3 @@ def check_photos(
     found += find_twins([(f'images/{path.name}', by_path[path].split if path in by_path else '', fact['digest']) for path,fact in facts.items() if not fact['problem']])
     for p in pets: found += find_misfits(p, every)
     return PhotoCheck(str(folder), _counts(pets), found)
-
-# %% ../nbs/03_data.ipynb #409dfb6d
-def _refuse_plain(url):
-    try: parts = urllib.parse.urlsplit(url)
-    except ValueError: raise PetsError('not an address', url, 'Use https') from None
-    here = parts.scheme == 'http' and parts.hostname in ('127.0.0.1', 'localhost')
-    if not (here or parts.scheme == 'https' and parts.hostname): raise PetsError('not an https address', url, 'Use https')
-
-class _Redirects(urllib.request.HTTPRedirectHandler): # asked before a redirection is followed
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
-        _refuse_plain(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-# %% ../nbs/03_data.ipynb #2b017186
-BASE_URL = 'https://www.robots.ox.ac.uk/~vgg/data/pets/data/'
-CHECKSUMS = {'images.tar.gz': '5c4f3ee8e5d25df40f4fd59a7f44e54c', 'annotations.tar.gz': '95a8c909bbe2e81eed6a22bccdf3f68f'}
-
-def open_url(
-    url:str, # https, or this machine
-    start:int=0 # bytes to leave out
-)->HTTPResponse: # the response, to be read and closed
-    "Open a web address from a given byte on; raises `PetsError` unless it and all that it leads to are https, `OSError` if nobody answers."
-    _refuse_plain(url)
-    return urllib.request.build_opener(_Redirects).open(urllib.request.Request(url, headers={'Range': f'bytes={start}-'} if start else {}), timeout=30)
-
-# %% ../nbs/03_data.ipynb #5ad19edc
-def _md5(path):
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(path, 'rb') as f:
-        while chunk := f.read(1 << 20): digest.update(chunk)
-    return digest.hexdigest()
-
-def _receive(url, part):
-    start = part.stat().st_size if part.exists() else 0
-    with open_url(url, start) as response:
-        if response.status != 206: start = 0
-        total = start+(response.length or 0)   # or it did not say
-        with open(part, 'ab' if start else 'wb') as f, tqdm(total=total, initial=start, desc=part.stem, unit='B', unit_scale=True) as bar:
-            while chunk := response.read(1 << 16): bar.update(f.write(chunk))
-    if part.stat().st_size < total: raise PetsError(f'the connection broke after {part.stat().st_size} of {total} bytes', url, 'Run the same again: it goes on from there')
-
-# %% ../nbs/03_data.ipynb #1dd9c7f4
-def fetch(
-    url:str, # https, or this machine
-    path:str|Path, # where the file shall be
-    md5:str, # its checksum
-)->Path: # the same path
-    "Download a file unless it is there; goes on where an earlier attempt broke off, and accepts no wrong checksum."
-    path = Path(path)
-    part = path.with_name(path.name+'.part')
-    got = path if path.exists() else part
-    try:
-        if got is part: _receive(url, part)
-    except urllib.error.HTTPError as e:
-        if e.code != 416: raise   # 416: there is nothing left to ask for
-    if _md5(got) != md5:
-        part.unlink(missing_ok=True)
-        raise PetsError('the checksum is not the expected one', path, f'Delete this file if it is there and fetch {url} again')
-    return got.replace(path)
-
-# %% ../nbs/03_data.ipynb #65d70601
-def _plain_member(member, folder): # photos need no links
-    if member.islnk() or member.issym() or member.name.startswith('/'): raise tarfile.TarError(f'{member.name} is a link or an absolute path')
-    return tarfile.data_filter(member, folder)
-
-def unpack(
-    archive:str|Path, # a .tar.gz that holds one folder
-    folder:str|Path # where that folder shall appear, under the same name
-)->Path: # the same folder
-    "Unpack one folder of an archive, whole or not at all."
-    folder = Path(folder)
-    tmp = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}.'))
-    try:
-        with gzip.open(archive) as data:
-            with tarfile.open(fileobj=data, mode='r:') as tar: tar.extractall(tmp, filter=_plain_member)
-            while data.read(1 << 20): pass   # to its very end, where the checksum is
-        if not (tmp/folder.name).is_dir(): raise tarfile.TarError(f'no folder {folder.name} in it')
-        return (tmp/folder.name).replace(folder)
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as e:
-        raise PetsError(f'cannot be unpacked ({e})', archive, 'Delete it and fetch it again') from None
-    finally: shutil.rmtree(tmp)
-
-# %% ../nbs/03_data.ipynb #1e35e795
-def download(
-    folder:str|Path, # where the data set shall be
-    base_url:str=BASE_URL, # where the archives are
-    checksums:dict=CHECKSUMS, # archive → MD5 sum
-)->Path: # the same folder
-    "Fetch and unpack the official archives; what is there already stays, what was broken off goes on."
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        for name,md5 in checksums.items():
-            target = folder/name.split('.')[0]
-            if not target.is_dir(): unpack(fetch(base_url+name, folder/name, md5), target)
-    except (OSError, HTTPException, ValueError) as e:
-        raise PetsError(f'cannot be fetched ({e})', base_url, f"Run it again, or put {' and '.join(base_url+n for n in checksums)} into {folder} by hand and run it again, or draw photos with `draw_pets`") from None
-    return folder

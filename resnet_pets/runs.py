@@ -17,7 +17,8 @@ from . import __version__
 from .core import PetsError, Table, atomic_write, pick_device, pick_precision, save_figure, write_text
 from .config import Augmentation, Config, load_config, differences
 from .draw import draw_pets
-from .data import Pet, breed_names, breed_species, download, open_photo, read_pets, select, split_pets
+from .data import Pet, breed_names, breed_species, open_photo, read_pets, select, split_pets
+from .archives import download
 from .processes import first_goes_ahead, first_says, is_first, process
 from .stats import channel_stats, plot_balance
 from .batches import Augment, Batches, PhotoCache, cache_folder, cache_size, photo_cache, squeeze

@@ -13,7 +13,8 @@ from resnet_pets.batches import photo_cache, squeeze
 from resnet_pets.checkpoints import load_model, load_state, save_state
 from resnet_pets.config import Config, load_config
 from resnet_pets.core import PetsError, atomic_write, write_text
-from resnet_pets.data import download, fetch, inspect_photo, open_photo, open_url, read_box, read_pets, read_rows, read_splits, unpack
+from resnet_pets.data import inspect_photo, open_photo, read_box, read_pets, read_rows, read_splits
+from resnet_pets.archives import download, fetch, open_url, unpack
 from resnet_pets.draw import draw_pets
 from resnet_pets.runs import load_run
 

@@ -49,14 +49,6 @@ def test_generated_files_are_current(copy, step):
     changed = changes(copy)
     assert not changed, f'`make notebooks` makes it current:\n{changed[:5000]}'
 
-def test_docs_processing(copy):
-    "What `nbdev_docs` does before it calls Quarto; it may be called only through `proc_nbs`, or it installs Quarto."
-    run('-c', "if __name__ == '__main__':\n from nbdev.serve import proc_nbs\n proc_nbs(force=True, n_workers=2)", cwd=copy)
-    for path in NOTEBOOKS:
-        cells = json.loads((copy/'_proc'/path.relative_to(ROOT/'nbs')).read_text(encoding='utf-8'))['cells']
-        assert cells and not any(o['output_type'] == 'error' for c in cells for o in c.get('outputs', [])), path
-    assert (copy/'_proc/_quarto.yml').exists() and (copy/'_proc/styles.css').exists()
-
 def test_every_module_has_its_chapter(): assert MODULES == sorted(CHAPTERS)
 
 @pytest.mark.parametrize('module', CHAPTERS)

@@ -20,6 +20,11 @@ def pages(copy)->dict: # notebook → the cells of its page, as nbdev gives them
     assert done.returncode == 0, done.stdout+done.stderr
     return {p: cells(copy/'_proc'/p.relative_to(ROOT/'nbs')) for p in NOTEBOOKS}
 
+def test_what_quarto_is_given(pages, copy):
+    "What `nbdev_docs` does before it calls Quarto; it may be called only through `proc_nbs`, or it installs Quarto."
+    for path,page in pages.items(): assert page and not any(o['output_type'] == 'error' for c in page for o in c.get('outputs', [])), path
+    assert all((copy/'_proc'/name).exists() for name in ('_quarto.yml', 'styles.css', 'theme.scss'))
+
 def anchors(text:str)->set[str]: # of headings, as pandoc makes them, and those written out
     def slug(title): return re.sub(r'\s+', '-', re.sub(r'[^\w\s.-]', '', re.sub(r'\{.*?\}|\]\(.*?\)', '', title).strip().lower()))
     return {re.sub(r'^[^a-z]+', '', slug(t)) for t in re.findall(r'^#{1,6} +(.*?)#*$', text, re.M)} | set(re.findall(r'\{#([\w-]+)', text))
@@ -85,3 +90,10 @@ def test_names_exist(path, named):
         first,*rest = re.findall(r'[A-Za-z_]\w*', re.sub(r'\.json$', '', text)) or ['']
         if first and not ({first, *rest} <= known and (len(rest) != 1 or not named.get(first) or rest[0] in named[first])): lost.append(text)
     assert not lost
+
+def test_the_map_is_whole():
+    "Every notebook but the index and the reference has its row in the index, chapters in the order of the site's sidebar."
+    rows = re.findall(r'^\| \[.*?\]\((.*?\.ipynb)\)', prose(cells(ROOT/'nbs/index.ipynb')), re.M)
+    sidebar = re.findall(r'- (\S+\.ipynb)', (ROOT/'nbs/sidebar.yml').read_text(encoding='utf-8'))
+    assert sorted(rows) == sorted(set(sidebar)-{'index.ipynb', 'reference.ipynb'})
+    assert [r for r in rows if '/' not in r] == [s for s in sidebar if s in rows and '/' not in s]
