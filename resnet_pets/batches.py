@@ -326,6 +326,7 @@ class Batches:
         if not len(self): raise PetsError(f'{len(cache)} photos do not fill one batch of {batch_size}', 'batch_size', f'Take {max(len(cache), 1)} or fewer')
     def __len__(self): return len(self.cache)//self.batch_size if self.drop_last else math.ceil(len(self.cache)/self.batch_size)
     def __iter__(self): return self.epoch(0)
+    def __repr__(self): return f"Batches: {len(self)} of {self.batch_size} photos, {self.size} px, {'as they are' if self.augment is None else 'shuffled and varied'}, on {self.device}"
     def epoch(self, epoch:int)->Iterator:
         "All batches of an epoch."
         return (self.batch(epoch, step) for step in range(len(self)))

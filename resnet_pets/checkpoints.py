@@ -47,6 +47,7 @@ class Saved:
     species:list # of each breed, 0 cat or 1 dog
     mean:list # of the channels, in [0,1]
     std:list # of the channels
+    def __repr__(self): return f'Saved: {type(self.model).__name__} of {sum(p.numel() for p in self.model.parameters()):,} parameters, {self.config.data.image_size} px, head {self.config.model.head}'
     @property
     def breed_species(self)->Tensor|None: # (B,) for a head of breeds, else None
         "What `species_logit` needs to know."

@@ -70,6 +70,7 @@ class Memory:
     def __init__(self,
         megabytes:float=256 # of 10**6 bytes; what is asked for last is kept even if it alone takes more
     ): self.limit,self.kept = megabytes*1e6,OrderedDict()
+    def __repr__(self): return f'Memory: {len(self.kept)} kept, {self.nbytes/1e6:.1f} of {self.limit/1e6:.1f} MB'
     @property
     def nbytes(self)->int: return sum(v.nbytes for v in self.kept.values())
     def get(self,
@@ -94,6 +95,7 @@ class Desk:
         self.photos,self.memory,self.uploads = name_photos(images), Memory(memory_mb), []
         if not self.photos: raise PetsError('there is no photo to look at', 'images', 'Give at least one')
         self.side = max(3*s.size for s in self.subjects.values())   # more pixels are of no use
+    def __repr__(self): return f"Desk: {len(self.photos)} photos, {', '.join(self.subjects)}; {self.memory}"
     def analysis(self,
         photo:str, # its name
         model:str # its name
@@ -132,6 +134,7 @@ class _Explorer:
         self.upload = w.FileUpload(accept='image/*', description='own photo', tooltip='Look at a photo of your own')
         self.upload.observe(self._uploaded, 'value')
         self.message = w.HTML(layout=dict(height='1.8em'))
+    def __repr__(self): return f'{type(self).__name__} over {self.desk}'
     def control(self, kind, label, **how):
         made = kind(description=label, tooltip=label, **how)
         made.observe(self._moved, 'value')

@@ -34,6 +34,7 @@ class Hook:
     ):
         self.kept,self.calls = None,0
         self.handle = layer.register_forward_hook(lambda layer, inputs, output: self._note(keep, output))
+    def __repr__(self): return f"Hook: {self.calls} calls, {'nothing' if self.kept is None else tuple(getattr(self.kept, 'shape', ()))} kept"
     def _note(self, keep, output)->None: # None: the output stays what it is
         self.kept,self.calls = keep(output),self.calls+1
     def remove(self)->None:
@@ -75,6 +76,7 @@ class Hooks:
         layers:str|Sequence[str], # names; raises `PetsError` for an unknown one
         keep:Callable=copied # what to keep of an output
     ): self.layers,self.keep,self.hooks = find_layers(model, layers),keep,{}
+    def __repr__(self): return f"Hooks on {', '.join(self.layers)}"
     def __enter__(self)->Hooks:
         self.hooks = {name: Hook(layer, self.keep) for name,layer in self.layers.items()}
         return self

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math, warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 import numpy as np
 import torch, torch.nn.functional as F
@@ -83,6 +84,7 @@ class Captured:
     scores:Tensor # (N,) the target's value for each photo
     activations:dict # layer → (N,C,h,w), copies
     gradients:dict # layer → (N,C,h,w) of the target with respect to the activations
+    def __repr__(self): return f"Captured of {len(self.scores)} photos at {', '.join(self.activations)}"
 
 # %% ../nbs/13_gradcam.ipynb #c032
 def _keep(output): # the copy, and the place in the graph
@@ -226,7 +228,7 @@ def plot_cams(
     for row,(title,m) in zip(axs[1:], maps.items()):
         for ax,photo,h in zip(row, photos, _heat(m, top if shared else None)): _show_heat(ax, photo, h)
         row[0].text(-.08, .5, f'{title}\n{m.shape[1]}×{m.shape[2]}', transform=row[0].transAxes, ha='right', va='center', fontsize=8)
-    fig.supxlabel(_scale_note('map', top, shared), fontsize=8)
+    fig.supxlabel(fill(_scale_note('map', top, shared), int(14*fig.get_figwidth())), fontsize=8)
     return fig
 
 # %% ../nbs/13_gradcam.ipynb #c085

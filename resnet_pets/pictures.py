@@ -102,6 +102,7 @@ class Subject:
     top:int=5 # classes to explain at most: the likeliest
     answer:Callable=softmax_answer # output → scores to explain and probabilities, (N,C) each
     square:Callable=center_square # (photo, size) → what the network sees of it, (size,size,3) uint8
+    def __repr__(self): return f"Subject: {type(self.model).__name__} at {self.size} px, {'classes by number' if self.classes is None else ', '.join(self.classes)}"
     def input(self,
         square:np.ndarray # (size,size,3) uint8
     )->Tensor: # (1,3,size,size), normalised
@@ -159,6 +160,7 @@ class Maps:
     active:np.ndarray # (C,) share of the places where the channel is above 0
     peak:np.ndarray # (C,) the place of the largest value, row·w + column
     order:np.ndarray # (C,) the channels by their mean absolute value, strongest first
+    def __repr__(self): return f"Maps: {' × '.join(map(str, self.shape))}"
     @property
     def nbytes(self)->int: return sum(v.nbytes for v in vars(self).values())
     @property
@@ -187,6 +189,7 @@ class Analysis:
     probabilities:np.ndarray # (C,)
     cams:dict # (block, class, method) → (h,w) float32: what speaks for the class, never below 0
     greys:dict=field(default_factory=dict) # size → the photo in grey
+    def __repr__(self): return f'Analysis of a photo: {len(self.maps)} blocks, {len(self.classes)} classes, {len(self.cams)} heat maps, {self.nbytes/1e6:.1f} MB'
     @property
     def blocks(self)->list[str]: return list(self.maps)
     @property

@@ -5,6 +5,7 @@
 # %% ../nbs/11_runs.ipynb #90eacc8e
 from __future__ import annotations
 import csv, json, platform, sys, time
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +53,7 @@ class Material:
     species:list # of each breed, 0 cat or 1 dog
     mean:list # of the channels, in [0,1]
     std:list
+    def __repr__(self): return f"Material: {', '.join(f'{n} {s}' for s,n in Counter(p.split for p in self.pets).items())}; {len(self.breeds)} breeds"
     def split(self,
         name:str # 'train', 'val' or 'test'
     )->list[Pet]:
@@ -204,7 +206,7 @@ def check_photos(self:Run,
 @patch
 def batches(self:Saved,
     cache:PhotoCache, # of the photos
-    device # where
+    device:str|torch.device # where
 )->Batches: # in order, without augmentation
     "Photos as the network wants them: sized and normalised as in training."
     c = self.config

@@ -46,6 +46,7 @@ class RunningStats:
     def __init__(self,
         channels:int=3 # C
     ): self.n,self.channels,self._mean,self._m2 = 0,channels,torch.zeros(channels).double(),torch.zeros(channels).double()
+    def __repr__(self): return f'RunningStats: {self.n:,} pixels of {self.channels} channels'
     def merge(self, n:int, mean:Tensor, m2:Tensor)->None:
         "Take in a summary, as `summarise` makes it."
         delta = mean - self._mean

@@ -122,6 +122,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == 'fp16')
         self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(c.average), use_buffers=True) if c.average else None
         self.step,self.loss_sum,self.history = 0,0.0,[]
+    def __repr__(self): return f'Trainer: step {self.step} of {self.steps*self.config.epochs}, {self.precision} on {self.device}; {self.batches}'
 
 # %% ../nbs/10_training.ipynb #5d950b82
 @patch
