@@ -91,9 +91,9 @@ def plot_ratios(rows, title):
 def report(args, doc:str, rows, figure=None, **more)->None:
     "Print the tables and write NAME.md, NAME.json and NAME.png; `more` holds further tables, heading → rows."
     title,about = doc.split('\n')[0], evidence(args.device)
-    parts = [f'# {title}', doc.split('\n', 1)[1].strip(), ratio_table(rows).markdown()]
+    parts = [f'# {title}', doc.split('\n', 1)[1].strip(), *([ratio_table(rows).markdown()] if rows else [])]
     for heading,table in more.items(): parts += [f"## {heading.replace('_', ' ').capitalize()}", Table(table, digits=1).markdown()]
-    parts += [f'![{title}]({NAME}.png)', '## Evidence', f'{len(rows[0]["rounds"])} rounds; medians, quartiles in brackets.', Table([dict(what=k, value=str(v)) for k,v in about.items()]).markdown()]
+    parts += [f'![{title}]({NAME}.png)', '## Evidence', *([f'{len(rows[0]["rounds"])} rounds; medians, quartiles in brackets.'] if rows else []), Table([dict(what=k, value=str(v)) for k,v in about.items()]).markdown()]
     print('\n'+'\n\n'.join(parts))
     write_text(args.out/f'{NAME}.md', '\n\n'.join(parts)+'\n')
     write_text(args.out/f'{NAME}.json', json.dumps(dict(evidence=about, rows=rows, **more), indent=1)+'\n')
