@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib, math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from textwrap import fill
 from typing import Any
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
@@ -207,7 +208,7 @@ def plot_feature_maps(
         for ax,c in zip(row[1:], chosen[name]):
             ax.imshow(m[index, c].float().cpu(), cmap='inferno', vmin=low, vmax=high, interpolation='nearest')
             ax.set_title(str(c), fontsize=7, pad=2)
-    fig.supxlabel(_scale_note(shared, low or 0, high or 0), fontsize=8)
+    fig.supxlabel(fill(_scale_note(shared, low or 0, high or 0), int(14*fig.get_figwidth())), fontsize=8)
     return fig
 
 # %% ../nbs/12_features.ipynb #c073

@@ -249,5 +249,5 @@ def film_strip(
     for ax,(name,m) in zip(list(axs.flat)[1:], own.items()):
         _show_heat(ax, photos[index], _heat(m, top if shared else None)[0])
         ax.set_title(f'{name}\n{m.shape[1]}×{m.shape[2]}', fontsize=7)
-    fig.supxlabel(_scale_note('layer', top, shared), fontsize=8)
+    fig.supxlabel(fill(_scale_note('layer', top, shared), int(14*fig.get_figwidth())), fontsize=8)
     return fig
