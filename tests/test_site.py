@@ -2,9 +2,10 @@
 import importlib, inspect, json, re, subprocess, sys
 from pathlib import Path
 import pytest
-from test_project import MODULES, NOTEBOOKS, ROOT, code
+from test_project import MODULES, NOTEBOOKS, ROOT, SETTINGS, code
 
 TEXTS = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'benchmarks/README.md']
+SITE = '{doc_host}{doc_baseurl}/'.format(**SETTINGS['DEFAULT'])
 FENCE = re.compile(r'^ *(`{3,}|~{3,}).*?^ *\1', re.M | re.S)
 
 def prose(cells)->str: # the Markdown of a notebook, of its outputs too, without blocks of code
@@ -31,13 +32,17 @@ def anchors(text:str)->set[str]: # of headings, as pandoc makes them, and those 
 
 def links(text:str)->list[str]: # of Markdown and of HTML, but those to other sites
     found = re.findall(r'\]\(<?([^)\s>]+)', text) + re.findall(r'(?:href|src)="([^"]+)"', text)
-    return [l for l in found if not re.match(r'[a-z]+:|//', l)]
+    return [l for l in found if l.startswith(SITE) or not re.match(r'[a-z]+:|//', l)]
+
+def source(name:str)->Path|None: # the notebook of a page of the site: its name without the number
+    return next((p for p in NOTEBOOKS if name == p.relative_to(ROOT/'nbs').with_name(re.sub(r'^\d+[a-z]*_', '', p.stem)+'.html').as_posix()), None)
 
 def dead(text:str, folder:Path, pages:dict)->list[str]: # the links in it that lead nowhere
     def is_dead(link):
         name,_,anchor = link.partition('#')
-        path = (folder/name).resolve() if name else None
+        path = source(name.removeprefix(SITE)) if name.startswith(SITE) else (folder/name).resolve() if name else None
         if not name: page = text
+        elif path is None: page = None
         elif path.suffix == '.ipynb': page = prose(pages[path]) if path in pages else None
         else: page = path.read_text(encoding='utf-8') if path.suffix == '.md' and path.exists() else '' if path.exists() else None
         return page is None or bool(anchor) and anchor not in anchors(page)
