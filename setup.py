@@ -25,6 +25,6 @@ setup(
     package_data={cfg['lib_name']: cfg['package_data'].split()},
     python_requires='>='+cfg['min_python'],
     install_requires=cfg['requirements'].split(),
-    extras_require={extra: cfg[f'{extra}_requirements'].split() for extra in ('dev', 'onnx')},
+    extras_require={extra: cfg[f'{extra}_requirements'].split() for extra in ('dev', 'onnx', 'tensorboard')},
     entry_points={'console_scripts': cfg['console_scripts'].split(), 'nbdev': [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},
     zip_safe=False)

@@ -4,7 +4,7 @@ Measured, at 224 px with all 34 blocks: the time from setting a control of `Feat
 (24 tiles, the picture over the photo, numbers and diary; two maps and a film strip of 12). The network must not run meanwhile, and the benchmark fails if it does.
 Each round moves each control to another value once. The aim is 100 ms for the 95th percentile. The rows of ratios set the same pictures against what the explorers replace:
 a forward pass for each change, and a figure by matplotlib.
-Left out: the way from kernel to browser and the browser's own work; `tests/test_explorers.py` looks at those. What is computed once for a photo stands in a table of its own.
+Left out: the way from kernel to browser and the browser's own work, which `explorers_browser.py` measures. What is computed once for a photo stands in a table of its own.
 """
 import statistics
 import torch

@@ -49,8 +49,8 @@ def main():
             maps,(channel,) = explorer(page, 'The strongest channels', '.jp-Cell-outputArea')
             heat,(a,b) = explorer(page, 'as depth grows', '.jp-Cell-outputArea')
             sliders = [s.element_handle() for w in (maps, heat) for s in w.locator('[role=slider]').all()]
-            names = ['block', 'opacity', 'block A', 'block B', 'opacity of the heat']
-            pictures = [channel, channel, a, b, a]
+            names = ['block', 'opacity', 'opacity of the heat', 'block A', 'block B']
+            pictures = [channel, channel, a, a, b]
             if len(sliders) != len(names): raise SystemExit(f'{len(sliders)} sliders where {len(names)} are expected')
             for s,picture in zip(sliders, pictures): page.evaluate(WATCH, [s, picture.element_handle()])
             keys = [('ArrowLeft', 'ArrowRight')[::1 if s.get_attribute('aria-valuenow') == s.get_attribute('aria-valuemax') else -1] for s in sliders]    # at its end it can go one way only

@@ -131,6 +131,7 @@ class ResultsSection(Section):
     folder:Path = Path('runs')
     splits:tuple[Literal['val', 'test'], ...] = Field(('val',), min_length=1) # evaluated when training is over
     flip:bool = False # average the logits with those of the mirrored photo
+    tensorboard:bool = False # write the history for TensorBoard as well, into the run's folder
 
 # %% ../nbs/01_config.ipynb #7346d268
 class Config(Section):

@@ -6,8 +6,11 @@
 from __future__ import annotations
 import csv, json, platform, sys, time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Sequence
 import numpy as np, torch, torchvision
@@ -167,6 +170,7 @@ def open_run(
     overwrite:bool=False # begin anew in it
 )->Run: # nothing is written yet
     "The run of that name, if it may be begun or carried on; else `PetsError`."
+    if config.results.tensorboard and not find_spec('tensorboard'): raise PetsError('TensorBoard is not installed', 'results.tensorboard', 'pip install tensorboard, or leave it out')
     run = Run(run_folder(config, name))
     there = any(run.file(f).exists() for f in RUN_FILES)
     begun = run.file('config.yaml').exists()
@@ -186,7 +190,7 @@ def begin(self:Run,
     "Clear an earlier run's files; write the experiment and the list of its photos."
     if not is_first(): return
     figures = [p for p in self.file('figures').glob('*.png') if p.name.startswith(('history', 'balance', 'val_', 'test_', 'explain_'))]
-    for f in [*map(self.file, RUN_FILES), *figures]: f.unlink(missing_ok=True)
+    for f in [*map(self.file, RUN_FILES), *figures, *self.folder.glob('tensorboard/events.*')]: f.unlink(missing_ok=True)
     with atomic_write(self.file('photos.csv')) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as f:
         writer = csv.writer(f, lineterminator='\n')
         writer.writerows([('name', 'split'), *((p.name, p.split) for p in material.pets)])
@@ -363,6 +367,22 @@ def after_epoch(self:Run,
 
 # %% ../nbs/11_runs.ipynb #72f73b21
 @patch
+@contextmanager
+def events(self:Run,
+    done:int # epochs that are behind us
+)->Iterator[Callable]: # takes a row of the history
+    "Inside, an epoch can be noted for TensorBoard; nothing happens unless the experiment asks for it."
+    if not (self.config.results.tensorboard and is_first()):
+        yield lambda row: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+    with SummaryWriter(self.file('tensorboard'), purge_step=done+1) as writer:
+        def note(row):
+            for name in row.keys()-{'epoch'}: writer.add_scalar(name, row[name], row['epoch'])
+            writer.flush()
+        yield note
+
+@patch
 def train(self:Run,
     trainer:Trainer,
     material:Material
@@ -375,9 +395,11 @@ def train(self:Run,
         start = time.perf_counter()
         m = evaluate(predict(model, batches, val, context.breed_species, trainer.precision))
         return dict(val_loss=m['loss'], val_roc_auc=m['roc_auc'], val_accuracy=m['accuracy'], val_seconds=round(time.perf_counter()-start, 2))
-    def after_epoch(trainer, row):
-        with first_goes_ahead(): self.after_epoch(trainer, row, material)
-    done = trainer.fit(validate, after_epoch)
+    with self.events(len(trainer.history)) as note:
+        def after_epoch(trainer, row):
+            with first_goes_ahead(): self.after_epoch(trainer, row, material)
+            note(row)
+        done = trainer.fit(validate, after_epoch)
     if not done:
         if is_first(): save_state(trainer.state_dict(), self.file('last.ckpt'))
         self.log(f'stopped at step {trainer.step}; the same command with --resume carries on')

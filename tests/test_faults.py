@@ -155,3 +155,23 @@ def test_no_leaks(tmp_path, monkeypatch):
     for _ in range(10): predict_files(run.saved, paths[:50])
     for (first,files,threads),(last,files_then,threads_then) in ((seen[2], seen[12]), (before, now())):
         assert last-first < 8 and files_then <= files and threads_then <= threads
+
+def test_tensorboard_has_each_epoch_once(tmp_path, monkeypatch):
+    accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    with monkeypatch.context() as m:
+        def stop(self, trainer, row, material, before=Run.after_epoch):
+            before(self, trainer, row, material)
+            if row['epoch'] == 2: os.kill(os.getpid(), signal.SIGINT)
+        m.setattr(Run, 'after_epoch', stop)
+        train(tmp_path, 'results.tensorboard=true')
+    assert not Run(tmp_path/'it').finished
+    assert train(tmp_path, 'results.tensorboard=true', '--resume') == 0
+    found = accumulator.EventAccumulator(str(tmp_path/'it/tensorboard')).Reload()
+    assert set(found.Tags()['scalars']) == set(Run(tmp_path/'it').history[0])-{'epoch'}
+    assert [(e.step, pytest.approx(e.value)) for e in found.Scalars('val_loss')] == [(r['epoch'], r['val_loss']) for r in Run(tmp_path/'it').history]
+
+def test_tensorboard_that_is_absent_is_said_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runs, 'find_spec', lambda name: None)
+    assert train(tmp_path, 'results.tensorboard=true') == 2
+    one_line(capsys, 'results.tensorboard', 'pip install tensorboard')
+    assert not (tmp_path/'it').exists()
