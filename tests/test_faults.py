@@ -1,12 +1,13 @@
 "What a training survives: kills, a full disk, a folder that vanishes, a second training; and that it does not leak."
-import os, random, shutil, signal, subprocess, sys, threading, time
+import json, os, random, shutil, signal, subprocess, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import pytest, torch
 from safetensors.torch import load_file
-from resnet_pets import checkpoints, runs
+from resnet_pets import batches, checkpoints, runs, stats
 from resnet_pets.checkpoints import claim, load_state
-from resnet_pets.cli import pets_train
-from resnet_pets.config import Config
+from resnet_pets.cli import pets_predict, pets_train
+from resnet_pets.draw import draw_pets
 from resnet_pets.runs import Run, fit, load_run, predict_files
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, 'setitimer'), reason='its signals are those of Unix')
@@ -175,3 +176,31 @@ def test_tensorboard_that_is_absent_is_said_first(tmp_path, monkeypatch, capsys)
     assert train(tmp_path, 'results.tensorboard=true') == 2
     one_line(capsys, 'results.tensorboard', 'pip install tensorboard')
     assert not (tmp_path/'it').exists()
+
+def test_same_seed_same_run(tmp_path, monkeypatch):
+    "However many threads decode the photos."
+    for name,workers in (('first', 1), ('again', 1), ('many', 7)):
+        with monkeypatch.context() as m:
+            m.setenv('RESNET_PETS_CACHE', str(tmp_path/f'cache of {name}'))
+            for module in (batches, stats): m.setattr(module, 'ThreadPoolExecutor', lambda _, workers=workers: ThreadPoolExecutor(workers))
+            assert train(tmp_path, name=name) == 0
+    assert same_end(tmp_path/'first', tmp_path/'again') and same_end(tmp_path/'first', tmp_path/'many')
+    assert train(tmp_path, 'training.seed=1', name='other') == 0
+    assert not same_end(tmp_path/'first', tmp_path/'other')
+
+@pytest.mark.slow
+def test_a_bad_photo_among_a_thousand(tmp_path, capsys):
+    assert train(tmp_path, epochs=1) == 0
+    photos = draw_pets(tmp_path/'pets', n=1000, size=24)/'images'
+    def predicted():
+        capsys.readouterr()
+        code = pets_predict([str(tmp_path/'it'), str(photos), '--format', 'json'])
+        said = capsys.readouterr()
+        return code, {r['file']: r for r in json.loads(said.out)}, said.err
+    code,before,_ = predicted()
+    assert code == 0 and len(before) == 1000
+    victim = sorted(before)[500]
+    Path(victim).write_bytes(b'no photo')
+    code,after,err = predicted()
+    assert code == 1 and '1 of 1000 files could not be read' in err
+    assert after.pop(victim)['error'] and before.pop(victim) and after == before
