@@ -11,15 +11,17 @@ from common import parser, report
 from explorers import percentiles, plot
 from test_explorers import FLAGS, explorer, find_chromium, notebook, server, watched
 
-CELL = """import torch
+CELL = """from importlib.resources import files
 from torchvision.models.resnet import Bottleneck, ResNet
+from resnet_pets.checkpoints import load_model
 from resnet_pets.core import seeded
 from resnet_pets.draw import BREEDS, draw_pet
 from resnet_pets.explorers import FeatureMapExplorer, GradCamExplorer
 from resnet_pets.pictures import Subject
-with seeded(0, 'network'): model = ResNet(Bottleneck, {blocks}, num_classes=2).eval()
-subject,photo = Subject(model, {px}, classes=['cat', 'dog']), draw_pet(BREEDS[0], 3, (300, 240)).image
+photo = draw_pet(BREEDS[0], 3, (300, 240)).image
+with seeded(0, 'network'): model = ResNet(Bottleneck, [3,4,23,3], num_classes=2).eval()
 """
+LARGE,SMALL = "look = Subject(model, 224, classes=['cat', 'dog'])", "look = load_model(files('resnet_pets')/'assets/tiny_pets.safetensors')"
 
 WATCH = """([controls, pictures]) => { const own = controls[0].bench = {};
     const start = () => Object.assign(own, {ms: null, start: performance.now(), left: new Set(pictures)});
@@ -36,13 +38,13 @@ def move(page, controls, turn)->float: # seconds
 
 def main():
     args = parser(__doc__).parse_args()
-    blocks,px,rounds = ([1,1,1,1], 64, 2) if args.quick else ([3,4,23,3], 224, max(args.rounds, 60))
+    subject,rounds = (SMALL, 2) if args.quick else (LARGE, max(args.rounds, 60))
     from playwright.sync_api import sync_playwright
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as p:
         folder = Path(folder)
         path,reason = find_chromium(p)
         if path is None: raise SystemExit(f'there is no Chromium, and it could not be installed ({reason})')
-        (folder/'bench.ipynb').write_text(notebook(CELL.format(blocks=blocks, px=px), 'FeatureMapExplorer(subject, photo)', 'GradCamExplorer(subject, photo)'))
+        (folder/'bench.ipynb').write_text(notebook(CELL+subject, 'FeatureMapExplorer(look, photo)', 'GradCamExplorer(look, photo)'))
         browser = p.chromium.launch(executable_path=path, args=FLAGS)
         with server(folder, 'jupyterlab', '--allow-root', '--IdentityProvider.token=', f'--ServerApp.root_dir={folder}') as address, watched(browser, viewport=dict(width=1300, height=2600)) as page:
             page.goto(f'{address}/lab/tree/bench.ipynb')

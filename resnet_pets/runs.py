@@ -368,7 +368,7 @@ def after_epoch(self:Run,
 # %% ../nbs/11_runs.ipynb #72f73b21
 @patch
 @contextmanager
-def events(self:Run,
+def _events(self:Run,
     done:int # epochs that are behind us
 )->Iterator[Callable]: # takes a row of the history
     "Inside, an epoch can be noted for TensorBoard; nothing happens unless the experiment asks for it."
@@ -395,7 +395,7 @@ def train(self:Run,
         start = time.perf_counter()
         m = evaluate(predict(model, batches, val, context.breed_species, trainer.precision))
         return dict(val_loss=m['loss'], val_roc_auc=m['roc_auc'], val_accuracy=m['accuracy'], val_seconds=round(time.perf_counter()-start, 2))
-    with self.events(len(trainer.history)) as note:
+    with self._events(len(trainer.history)) as note:
         def after_epoch(trainer, row):
             with first_goes_ahead(): self.after_epoch(trainer, row, material)
             note(row)

@@ -150,7 +150,8 @@ def train_step(self:Trainer)->float: # the loss of this batch
     xb,idx = batches.batch(epoch, i)
     self.model.train(); self.model.use_depth(self.depth)
     self.optimizer.zero_grad()
-    value = self.backward(xb, self.target[idx.to(self.device)], self.target[batches.order(epoch, i).to(self.device)])
+    target = self.target[idx.to(self.device)]
+    value = self.backward(xb, target, target if self.processes == 1 else self.target[batches.order(epoch, i).to(self.device)])
     self.check(value)
     if self.config.clip:
         self.scaler.unscale_(self.optimizer)
