@@ -18,8 +18,8 @@ from PIL import Image, ImageOps
 from fastcore.basics import patch
 from .core import PetsError, nearest, write_text
 from .gradcam import METHODS
-from .pictures import (SIDE, Analysis, analyse, bars_html, center_square, channel_facts, channel_picture, channel_tile,
-    color_table, diary_html, film_blocks, heat_picture, heat_values, jpeg, legend_html, stages, subject)
+from .pictures import (GAP, SIDE, STRIP, Analysis, analyse, bars_html, center_square, channel_facts, channel_picture, channel_tile,
+    color_table, contact_sheet, diary_html, film_blocks, heat_picture, heat_values, jpeg, legend_html, stages, subject)
 
 # %% auto #0
 __all__ = ['open_image', 'name_photos', 'Memory', 'Desk', 'FeatureMapExplorer', 'GradCamExplorer', 'hardest', 'thumbnail',
@@ -196,6 +196,13 @@ def _choice(explorer, label, options):
     made.style.button_width = 'auto'
     return made
 
+def _steps(explorer, choice, letter=''):
+    w,layout = explorer.w,dict(width='auto', margin='2px 2px 2px 0')
+    def step(by): choice.index = min(max(choice.index+by, 0), len(choice.options)-1)
+    earlier,later = (w.Button(description=f'{word} block {letter}'.strip(), layout=layout) for word in ('earlier', 'later'))
+    earlier.on_click(lambda _: step(-1)); later.on_click(lambda _: step(1))
+    return w.HBox([earlier, later])
+
 def _column(w, parts, **layout): return w.VBox(parts, layout=dict(overflow='visible', **layout))
 
 def _page(explorer, *rows):
@@ -211,30 +218,29 @@ def _picture_class():
     class Picture(w.Image): description = Unicode().tag(sync=True)
     return Picture
 
-def _picture(side:int): return _picture_class()(format='jpeg', layout=dict(width=f'{side}px', height=f'{side}px', margin='0', object_fit='cover'))
+def _picture(width:int, format='jpeg'): return _picture_class()(format=format, layout=dict(width=f'{width}px', height=f'{width}px', max_width='none', margin='0'))
 
 # %% ../nbs/15_explorers.ipynb #c036
 class _Tiles:
-    "Small pictures with a button under each."
-    def __init__(self, w, n, side, pick, what):
-        self.keys,self.what,self.images = [],what,[_picture(side) for _ in range(n)]
-        self.buttons = [w.Button(layout=dict(width=f'{side}px', margin='0 0 6px', padding='0')) for _ in range(n)]
+    "Small pictures on one sheet, with a clear button over each."
+    def __init__(self, w, n, columns, side, pick, what):
+        self.keys,self.labels,self.columns,self.side,self.what = [],[],columns,side,what
+        self.sheet = _picture(columns*(side+GAP), 'webp')
+        self.buttons = [w.Button(style=dict(button_color='transparent'), layout=dict(width=f'{side}px', height='auto', margin='0', padding=f'{side-3}px 0 0', grid_area=f'{i//columns+1} / {i%columns+1}')) for i in range(n)]
         for i,button in enumerate(self.buttons): button.on_click(lambda _, i=i: pick(self.keys[i]))
-        self.boxes = [_column(w, pair) for pair in zip(self.images, self.buttons)]
-        self.widget = w.Box(self.boxes, layout=dict(flex_flow='row wrap', grid_gap='6px', overflow='visible'))
-    def show(self, pictures:dict, room:int): # key → (label, JPEG); places that are kept free for other choices
-        self.keys = list(pictures)
-        for i,(image,button,box) in enumerate(zip(self.images, self.buttons, self.boxes)):
-            box.layout.display,box.layout.visibility = '' if i < room else 'none','visible' if i < len(self.keys) else 'hidden'
-            if i >= len(self.keys): continue
-            label,picture = pictures[self.keys[i]]
-            with image.hold_sync(): image.value,image.tooltip = picture,f'{self.what} {label}'
-            button.description = label
+        self.widget = w.GridBox([self.sheet, *self.buttons], layout=dict(grid_template_columns=f'repeat({columns}, {side+GAP}px)', grid_auto_rows=f'{side+STRIP}px', overflow='visible'))
+    def show(self, title, pictures:dict, room:int): # key → (label, its file); places, also for other choices, so that nothing jumps
+        self.keys,self.labels,rows = list(pictures),[label for label,_ in pictures.values()], -(-min(room, len(self.buttons))//self.columns)
+        sheet,layout = contact_sheet([p for _,p in pictures.values()], self.columns, rows, self.side),self.sheet.layout
+        with self.sheet.hold_sync(): self.sheet.value,self.sheet.tooltip = sheet,title
+        with layout.hold_sync(): layout.height,layout.grid_area = f'{rows*(self.side+STRIP)}px',f'1 / 1 / {rows+1} / {self.columns+1}'
     def mark(self, chosen):
         for i,button in enumerate(self.buttons):
-            here = i < len(self.keys) and self.keys[i] == chosen
-            button.tooltip = f'{self.what} {button.description}'+', chosen'*here
-            with button.style.hold_sync(): button.style.button_color,button.style.text_color,button.style.font_weight = ('#00619a', 'white', 'bold') if here else (None, None, None)
+            used,here = i < len(self.keys), self.keys[i:i+1] == [chosen]
+            if used:
+                with button.hold_sync(): button.description,button.tooltip = self.labels[i],f'{self.what} {self.labels[i]}'+', chosen'*here
+            with button.layout.hold_sync(): button.layout.display,button.layout.border = '' if used else 'none',f"3px solid {'#0072B2' if here else 'transparent'}"
+            button.style.font_weight = 'bold' if here else None
 
 # %% ../nbs/15_explorers.ipynb #c038
 class FeatureMapExplorer(_Explorer):
@@ -247,15 +253,16 @@ class FeatureMapExplorer(_Explorer):
         super().__init__(model, images, memory_mb)
         w,control = self.w,self.control
         self.model,self.stage = control(w.Dropdown, 'model', options=list(self.desk.subjects)), _choice(self, 'stage', [''])
-        self.block = control(w.SelectionSlider, 'block', options=[''], layout=dict(width='480px', max_width='100%'))
+        self.block = control(w.Dropdown, 'block', options=[''])
+        self.steps = _steps(self, self.block)
         self.channel = control(w.BoundedIntText, 'channel', min=0, max=0)
-        self.opacity = control(w.FloatSlider, 'opacity', value=.8, min=0, max=1, step=.05)
-        self.large,self.tiles = _picture(SIDE), _Tiles(w, 24, 72, self.pick, 'channel')
+        self.opacity = control(w.BoundedFloatText, 'opacity', value=.8, min=0, max=1, step=.05)
+        self.large,self.tiles = _picture(SIDE), _Tiles(w, 24, 4, 72, self.pick, 'channel')
         self.legend,self.facts,self.diary = (w.HTML(layout=dict(width=f'{SIDE}px', height=h)) for h in ('1.6em', '5.6em', 'auto'))
         self.diary.layout.width = 'auto'
         left = _column(w, [self.large, self.legend, self.facts, self.channel, self.opacity], width='340px', flex='0 0 auto')
         right = _column(w, [w.HTML('The strongest channels, each scaled by itself. Pick one:'), self.tiles.widget], flex='1 1 300px', width='auto')
-        self.widget = _page(self, [self.photo, self.upload, *[self.model][:self.several]], [self.stage], [self.block], [left, right], [self.diary])
+        self.widget = _page(self, [self.photo, self.upload, *[self.model][:self.several]], [self.stage], [self.block, self.steps], [left, right], [self.diary])
         self._moved(dict(owner=self.photo, old=None))
     def pick(self,
         channel:int # its number
@@ -292,20 +299,20 @@ def draw(self:FeatureMapExplorer)->None:
     self.facts.value = f'<div style="line-height:1.4">{html.escape(channel_facts(analysis, block, channel))}</div>'
     self.diary.value = diary_html(analysis, block)
     room = max(len(m.order) for m in analysis.maps.values())
-    if self.changed('tiles', at): self.tiles.show({c: (str(c), channel_tile(analysis, block, c)) for c in maps.order[:24].tolist()}, room)
+    if self.changed('tiles', at): self.tiles.show(f'The strongest channels of {block}', {c: (str(c), channel_tile(analysis, block, c)) for c in maps.order[:24].tolist()}, room)
     self.tiles.mark(channel)
 
 # %% ../nbs/15_explorers.ipynb #c054
 @dataclass(eq=False)
 class _Pane:
-    model:object; name:object; block:object; image:object; text:object; widget:object
+    model:object; name:object; block:object; steps:object; image:object; text:object; widget:object
 
 def _pane(explorer, letter):
     w,models = explorer.w,list(explorer.desk.subjects)
-    model,name,block = (explorer.control(kind, f'{label} {letter}', options=options) for kind,label,options in ((w.Dropdown, 'model', models), (w.Dropdown, 'class', ['']), (w.SelectionSlider, 'block', [''])))
-    image = _picture(SIDE)
+    model,name,block = (explorer.control(w.Dropdown, f'{label} {letter}', options=options) for label,options in (('model', models), ('class', ['']), ('block', [''])))
+    image,steps = _picture(SIDE),_steps(explorer, block, letter)
     text = w.HTML(layout=dict(height='4.5em', width=f'{SIDE}px'))
-    return _Pane(model, name, block, image, text, _column(w, [*[model][:explorer.several], name, block, image, text], width='340px'))
+    return _Pane(model, name, block, steps, image, text, _column(w, [*[model][:explorer.several], name, block, steps, image, text], width='340px'))
 
 # %% ../nbs/15_explorers.ipynb #c055
 class GradCamExplorer(_Explorer):
@@ -318,11 +325,11 @@ class GradCamExplorer(_Explorer):
         super().__init__(model, images, memory_mb)
         w,control = self.w,self.control
         self.method = control(w.Dropdown, 'method', options=list(METHODS))
-        self.opacity = control(w.FloatSlider, 'opacity', value=.7, min=0, max=1, step=.05)
-        self.same_scale = control(w.Checkbox, 'same scale for both maps (if at the same block)', indent=False)
+        self.opacity = control(w.BoundedFloatText, 'opacity', value=.7, min=0, max=1, step=.05)
+        self.same_scale = control(w.Checkbox, 'same scale for both maps (if at the same block)', indent=False, layout=dict(width='auto'))
         self.panes = [_pane(self, letter) for letter in 'AB']
         self.bars,self.caption = w.HTML(layout=dict(min_height='3.2em')), w.HTML()
-        self.film = _Tiles(w, 12, 80, self.pick, 'block')
+        self.film = _Tiles(w, 12, 6, 80, self.pick, 'block')
         film = _column(w, [self.caption, self.film.widget], width='100%')
         self.widget = _page(self, [self.photo, self.upload], [self.bars], [self.method, self.opacity, self.same_scale], [p.widget for p in self.panes], [film])
         self._moved(dict(owner=self.photo, old=None))
@@ -364,7 +371,7 @@ def draw(self:GradCamExplorer)->None:
     first,model = self.panes[0],self.panes[0].model.value
     if self.changed('film', self.photo.value, model, first.name.value, method, opacity):
         film = film_blocks(analyses[0])
-        self.film.show({b: (b, heat_picture(analyses[0], b, first.name.value, method, opacity, side=80)) for b in film}, len(film))
+        self.film.show(f'{method} for {first.name.value} at {len(film)} blocks', {b: (b, heat_picture(analyses[0], b, first.name.value, method, opacity, side=80)) for b in film}, len(film))
         self.caption.value = f'Where {html.escape(model) if self.several else "it"} looks for <b>{html.escape(first.name.value)}</b> as depth grows, each block scaled by itself. Pick one to see it as map A:'
     self.film.mark(first.block.value)
     names = list(dict.fromkeys(p.model.value for p in self.panes))
@@ -420,7 +427,7 @@ class MistakeExplorer(_Explorer):
         w,control,breeds = self.w,self.control,sorted({b for b,n in zip(predictions.breed, predictions.name) if n in self.sources})
         self.show,self.look = _choice(self, 'show', ['wrong', 'least certain']),_choice(self, 'look at', ['feature maps', 'Grad-CAM'])
         self.species,self.breed = (control(w.Dropdown, k, options=o) for k,o in dict(species=['both', 'cat', 'dog'], breed=['all', *breeds]).items())
-        self.page,self.tiles = control(w.BoundedIntText, 'page', value=1, min=1, max=1), _Tiles(w, 12, 112, self.pick, 'photo')
+        self.page,self.tiles = control(w.BoundedIntText, 'page', value=1, min=1, max=1), _Tiles(w, 12, 6, 112, self.pick, 'photo')
         self.maps,self.heat = FeatureMapExplorer(self.desk, None), GradCamExplorer(self.desk, None)
         self.widget = _page(self, [self.show, self.species, self.breed, self.page], [self.tiles.widget], [self.look], [self.maps.widget, self.heat.widget])
         self._moved(dict(owner=self.show))
@@ -446,10 +453,10 @@ def settle(self:MistakeExplorer, moved:Any)->None:
 def draw(self:MistakeExplorer)->None:
     "Show the page, and one of the two explorers below it."
     p,kinds,chosen = self.predictions,self.species.options[1:],self.rows[12*self.page.value-12:12*self.page.value]
-    def small(i): return self.desk.memory.get(('thumbnail', p.name[i]), lambda: np.frombuffer(thumbnail(self.sources[p.name[i]], p.name[i]), np.uint8)).tobytes()
-    if self.changed('tiles', chosen): self.tiles.show({i: (p.name[i], small(i)) for i in chosen}, sum(n in self.sources for n in p.name))
-    self.tiles.mark(self.row)
     kind = 'called wrongly' if self.show.value == 'wrong' else 'by certainty'
+    def small(i): return self.desk.memory.get(('thumbnail', p.name[i]), lambda: np.frombuffer(thumbnail(self.sources[p.name[i]], p.name[i]), np.uint8)).tobytes()
+    if self.changed('tiles', chosen): self.tiles.show(f'Photos {kind}', {i: (p.name[i], small(i)) for i in chosen}, sum(n in self.sources for n in p.name))
+    self.tiles.mark(self.row)
     text = f'{len(self.rows)} photos {kind}; page {self.page.value} of {self.page.max}. '
     if self.row is not None: text += f"{p.name[self.row]}: a {kinds[p.species[self.row]]}, called a {kinds[p.predicted[self.row]]}; probability of a dog {p.p_dog[self.row]:.1%}"
     self.say(text)

@@ -18,9 +18,10 @@ from .features import block_names, to_model
 from .gradcam import METHODS, activations_and_gradients
 
 # %% auto #0
-__all__ = ['SIDE', 'color_table', 'enlarge', 'paint', 'color_over', 'jpeg', 'softmax_answer', 'center_square', 'Subject',
-           'subject', 'Maps', 'pack_maps', 'Analysis', 'analyse', 'channel_picture', 'channel_tile', 'channel_facts',
-           'heat_values', 'heat_picture', 'film_blocks', 'bars_html', 'legend_html', 'stages', 'diary_html']
+__all__ = ['SIDE', 'GAP', 'STRIP', 'color_table', 'enlarge', 'paint', 'color_over', 'jpeg', 'softmax_answer', 'center_square',
+           'Subject', 'subject', 'Maps', 'pack_maps', 'Analysis', 'analyse', 'channel_picture', 'channel_tile',
+           'channel_facts', 'heat_values', 'heat_picture', 'film_blocks', 'contact_sheet', 'bars_html', 'legend_html',
+           'stages', 'diary_html']
 
 # %% ../nbs/14a_pictures.ipynb #c009
 @lru_cache(None)
@@ -292,6 +293,21 @@ def film_blocks(
     "Blocks evenly spread over the depth, the first and the last among them."
     blocks = analysis.blocks
     return [blocks[i] for i in sorted(set(np.linspace(0, len(blocks)-1, min(n, len(blocks))).round().astype(int)))]
+
+# %% ../nbs/14a_pictures.ipynb #f9a4c1ad
+GAP,STRIP = 6,28 # pixels beside and below each picture of a sheet
+
+def contact_sheet(
+    pictures:Sequence[bytes], # files of square pictures, row by row
+    columns:int, # pictures in a row
+    rows:int, # of the sheet, whether filled or not
+    side:int # pixels of a picture
+)->bytes: # WebP
+    "Many small pictures as one, with clear strips between them."
+    sheet,out = Image.new('RGBA', (columns*(side+GAP), rows*(side+STRIP))), io.BytesIO()
+    for i,picture in enumerate(pictures): sheet.paste(Image.open(io.BytesIO(picture)), (i%columns*(side+GAP), i//columns*(side+STRIP)))
+    sheet.save(out, 'WEBP', quality=80, method=0)
+    return out.getvalue()
 
 # %% ../nbs/14a_pictures.ipynb #c064
 def bars_html(

@@ -139,18 +139,37 @@ def server(folder, *command):
 def explorer(page, text, pane): # the output that holds this text, and its large pictures
     output = page.locator(pane).filter(has_text=text).first
     output.locator('img.widget-image').first.wait_for()
-    return output, [picture for picture in output.locator('img.widget-image').all() if picture.bounding_box() and picture.bounding_box()['width'] > 300]
+    return output, [picture for picture in output.locator('img.widget-image').all() if picture.bounding_box() and picture.bounding_box()['width'] == 320]
+
+FOCUSABLE = """output => [...output.querySelectorAll('button, select, input, [tabindex], [contenteditable]')].filter(e => e.tabIndex >= 0 && !e.disabled && e.checkVisibility({visibilityProperty: true}))"""
+
+def check_keyboard(page, output): # Tab goes from each control to the next, and each has a name
+    axe = pytest.importorskip('axe_playwright_python.sync_playwright', reason='not tested with axe: axe-playwright-python is not installed')
+    controls = output.evaluate_handle(FOCUSABLE)
+    n = controls.evaluate('all => all[0].focus() ?? all.length')
+    for i in range(n):
+        assert controls.evaluate('(all, i) => all[i] === document.activeElement', i), (i, page.evaluate('document.activeElement.outerHTML')[:200])
+        page.keyboard.press('Tab')
+    output.evaluate('output => output.setAttribute("data-checked", "")')
+    found = axe.Axe().run(page, context='[data-checked]', options=dict(runOnly=['aria-input-field-name', 'aria-toggle-field-name', 'button-name', 'image-alt', 'label', 'link-name', 'role-img-alt', 'select-name'])).response
+    output.evaluate('output => output.removeAttribute("data-checked")')
+    assert found['passes'] and [(v['id'], [m['html'][:100] for m in v['nodes']]) for v in found['violations']] == []
+    return n
 
 def check_feature_maps(page, pane):
     output,(large,) = explorer(page, 'The strongest channels', pane)
-    slider,opacity = output.locator('[role=slider]').all()[:2]
-    tile = output.locator('img.widget-image[title^="channel"]').nth(2)
+    tiles,opacity,block = output.get_by_title('The strongest channels'),output.get_by_label('opacity'),output.get_by_label('block')
     outputs = page.locator('.jp-OutputArea-output').count()
-    with changes(large, tile): slider.press('ArrowRight')
-    with changes(large): opacity.press('ArrowLeft')
+    with changes(large, tiles): output.get_by_role('button', name='later block').press('Enter')
+    with changes(large): opacity.press('ArrowDown')
     with changes(large): output.get_by_role('button', name='layer3').press('Enter')
+    with changes(large, tiles):
+        for key in 'Space', 'ArrowDown', 'Enter': block.press(key)
+    with changes(large): output.get_by_label('channel').press('ArrowUp')
     with changes(large): output.locator('.jupyter-button:visible').filter(has_text='layer1').click()
+    with changes(large): output.get_by_title('channel').filter(has_text=re.compile('.')).nth(2).press('Space')
     assert large.get_attribute('title').startswith('channel') and page.locator('.jp-OutputArea-output').count() == outputs
+    assert check_keyboard(page, output) > 20
 
 def test_chapter_in_jupyterlab(browser, tmp_path):
     pytest.importorskip('jupyterlab', reason='not tested in JupyterLab: it is not installed')
@@ -169,11 +188,14 @@ def test_chapter_in_jupyterlab(browser, tmp_path):
         check_feature_maps(page, '.jp-Cell-outputArea')
         looks,(a,b) = explorer(page, 'as depth grows', '.jp-Cell-outputArea')
         with changes(a): looks.get_by_label('class A').select_option('dog')
-        with changes(b): looks.locator('[role=slider]').nth(2).press('ArrowLeft')
+        with changes(b): looks.get_by_role('button', name='earlier block B').press('Enter')
+        with changes(a, b, looks.get_by_title(' blocks')): looks.get_by_label('opacity').press('ArrowDown')
         with changes(a): looks.get_by_role('button', name='layer3.1').click()
+        check_keyboard(page, looks)
         mistakes,_ = explorer(page, 'look at', '.jp-Cell-outputArea')
         mistakes.get_by_role('button', name='Grad-CAM').click()
         mistakes.get_by_text('as depth grows').wait_for()
+        check_keyboard(page, mistakes)
         page.frame_locator('iframe[title^="Explorer"]').locator('#film button').last.wait_for()
 
 def test_voila(browser, tmp_path):
