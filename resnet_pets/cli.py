@@ -35,7 +35,9 @@ __all__ = ['Parser', 'make_parser', 'one_line', 'command', 'model_check', 'pets_
 # %% ../nbs/16_cli.ipynb #c008
 class Parser(argparse.ArgumentParser):
     "A parser that complains in one line."
-    def error(self, message:str)->None: self.exit(2, f'{self.prog}: {message}. Try {self.prog} --help\n')
+    def error(self, message:str)->None:
+        "Print the message to stderr and leave with exit code 2."
+        self.exit(2, f'{self.prog}: {message}. Try {self.prog} --help\n')
 
 # %% ../nbs/16_cli.ipynb #c009
 def _option(name): return '--'+name.replace('_', '-')
