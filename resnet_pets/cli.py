@@ -134,6 +134,7 @@ def pets_check(
         found |= dict(model=_say_model(*model_check(read_pets(folder), config)))
         if json: write_text(json, jsonlib.dumps(found, indent=1))
     print(f'\n{len(check.faults)} faults, {len(check.notes)} notes')
+    if not check.faults: print(f'train on them: pets_train fast data.folder={folder}')
     return 1 if check.faults else 0
 
 # %% ../nbs/16_cli.ipynb #c024
