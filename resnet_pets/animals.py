@@ -120,7 +120,10 @@ class Pen:
         self.scale,self.coats = scale,coats
         c,s = np.cos(tilt)*scale,np.sin(tilt)*scale
         self.matrix,self.offset = np.array([[flip*c, -flip*s], [s, c]]),np.zeros(2)
-    def place(self, points:np.ndarray)->np.ndarray:
+    def __repr__(self): return f'Pen: {self.layer.width} × {self.layer.height} px, {self.scale} to a radius of the skull'
+    def place(self,
+        points:np.ndarray # (n,2)
+    )->np.ndarray: # (n,2)
         "From skull radii to pixels."
         return np.asarray(points, float)@self.matrix.T+self.offset
 

@@ -46,6 +46,7 @@ class PetDataset(torch.utils.data.Dataset):
         transform:Callable # from a PIL photo to a tensor
     ): self.pets,self.transform = list(pets),transform
     def __len__(self): return len(self.pets)
+    def __repr__(self): return f'PetDataset: {len(self)} photos'
     def __getitem__(self, i): return self.transform(open_photo(self.pets[i].path)),i
 
 # %% ../nbs/05_batches.ipynb #c2c6de49
@@ -119,7 +120,9 @@ class PhotoCache:
     ): self.photos,self.aspect,self.path = photos,aspect,path
     def __len__(self): return len(self.photos)
     @property
-    def size(self)->int: return self.photos.shape[1]
+    def size(self)->int:
+        "Pixels a side of a square."
+        return self.photos.shape[1]
     def __repr__(self): return f'PhotoCache: {len(self)} photos of {self.size} px, {self.photos.nbytes/1e6:.1f} MB, {self.path or "in memory"}'
 
 # %% ../nbs/05_batches.ipynb #e58a9100
@@ -307,13 +310,13 @@ def __call__(self:Augment,
 class Batches:
     "Normalised batches from a `PhotoCache`; the same (seed, epoch, step) gives the same batch."
     def __init__(self,
-        cache:PhotoCache,
+        cache:PhotoCache, # of all the photos
         size:int, # pixels a side
         mean:Sequence[float]|Tensor, # of the channels, in [0,1]
         std:Sequence[float]|Tensor, # of the channels
-        batch_size:int=32,
+        batch_size:int=32, # photos, of all processes together
         augment:Augment=None, # None: in order, the centre square; otherwise shuffled and varied
-        seed:int=0,
+        seed:int=0, # of order and variation
         device:str|torch.device='cpu', # where the batches shall be
         channels_last:bool=True, # memory format that convolutions like best
         drop_last:bool=False, # leave out a last batch that is not full: yes in training
@@ -327,19 +330,22 @@ class Batches:
     def __len__(self): return len(self.cache)//self.batch_size if self.drop_last else math.ceil(len(self.cache)/self.batch_size)
     def __iter__(self): return self.epoch(0)
     def __repr__(self): return f"Batches: {len(self)} of {self.batch_size} photos, {self.size} px, {'as they are' if self.augment is None else 'shuffled and varied'}, on {self.device}"
-    def epoch(self, epoch:int)->Iterator:
-        "All batches of an epoch."
-        return (self.batch(epoch, step) for step in range(len(self)))
-    def order(self, epoch:int, step:int)->Tensor: # (B,) positions in the cache
-        "The photos of a batch, whoever gets which share of them."
-        n = len(self.cache)
-        order = torch.arange(n) if self.augment is None else torch.randperm(n, generator=rng(self.seed, 'order', epoch))
-        return order[step*self.batch_size:(step+1)*self.batch_size]
+
+# %% ../nbs/05_batches.ipynb #9323f8e7
+@patch
+def order(self:Batches,
+    epoch:int, # from 0
+    step:int # from 0 to len-1
+)->Tensor: # (B,) positions in the cache
+    "The photos of a batch, whoever gets which share of them."
+    n = len(self.cache)
+    order = torch.arange(n) if self.augment is None else torch.randperm(n, generator=rng(self.seed, 'order', epoch))
+    return order[step*self.batch_size:(step+1)*self.batch_size]
 
 # %% ../nbs/05_batches.ipynb #133e4e7c
 @patch
 def batch(self:Batches,
-    epoch:int,
+    epoch:int, # from 0
     step:int # from 0 to len-1
 )->tuple[Tensor, Tensor]: # (P,3,size,size) normalised, on the device; (P,) positions in the cache, on the CPU
     "One batch, or our share of it; it depends on nothing that ran before."
@@ -349,6 +355,13 @@ def batch(self:Batches,
     if self.augment is None: x = center_view(photos, aspect[self.rows], self.size)
     else: x = self.augment(photos, aspect, self.size, rng(self.seed, 'augment', epoch, step), self.rows)
     return ((x-self.mean)/self.std).contiguous(memory_format=self.format), mine
+
+@patch
+def epoch(self:Batches,
+    epoch:int # from 0
+)->Iterator[tuple[Tensor, Tensor]]: # as `batch` gives them
+    "All batches of an epoch, one after the other."
+    return (self.batch(epoch, step) for step in range(len(self)))
 
 # %% ../nbs/05_batches.ipynb #920f0e1d
 def plot_batch(

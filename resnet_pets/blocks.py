@@ -56,6 +56,7 @@ class BasicBlock(nn.Module):
         "What F(x) is added to: `x`, or its projection."
         return x if self.downsample is None else self.downsample(x)
     def forward(self, x:Tensor)->Tensor:
+        "From (N,in_channels,H,W) to (N,channels,H/stride,W/stride)."
         f = self.relu1(self.bn1(self.conv1(x)))
         f = self.bn2(self.conv2(f))
         return self.relu2(self.shortcut(x) + f)
@@ -79,6 +80,7 @@ class Bottleneck(nn.Module):
         if zero_init: nn.init.zeros_(self.bn3.weight)
     shortcut = BasicBlock.shortcut
     def forward(self, x:Tensor)->Tensor:
+        "From (N,in_channels,H,W) to (N,4·channels,H/stride,W/stride)."
         f = self.relu1(self.bn1(self.conv1(x)))
         f = self.relu2(self.bn2(self.conv2(f)))
         f = self.bn3(self.conv3(f))

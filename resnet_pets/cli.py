@@ -35,7 +35,9 @@ __all__ = ['Parser', 'make_parser', 'one_line', 'command', 'model_check', 'pets_
 # %% ../nbs/16_cli.ipynb #c008
 class Parser(argparse.ArgumentParser):
     "A parser that complains in one line."
-    def error(self, message:str)->None: self.exit(2, f'{self.prog}: {message}. Try {self.prog} --help\n')
+    def error(self, message:str)->None:
+        "Print the message to stderr and leave with exit code 2."
+        self.exit(2, f'{self.prog}: {message}. Try {self.prog} --help\n')
 
 # %% ../nbs/16_cli.ipynb #c009
 def _option(name): return '--'+name.replace('_', '-')
@@ -132,6 +134,7 @@ def pets_check(
         found |= dict(model=_say_model(*model_check(read_pets(folder), config)))
         if json: write_text(json, jsonlib.dumps(found, indent=1))
     print(f'\n{len(check.faults)} faults, {len(check.notes)} notes')
+    if not check.faults: print(f'train on them: pets_train fast data.folder={folder}')
     return 1 if check.faults else 0
 
 # %% ../nbs/16_cli.ipynb #c024

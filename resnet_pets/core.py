@@ -171,7 +171,9 @@ class Table:
     def __len__(self): return len(self.rows)
     def __getitem__(self, i): return self.rows[i]
     @property
-    def columns(self)->list[str]: return list(self.rows[0]) if self.rows else []
+    def columns(self)->list[str]:
+        "The names of the columns."
+        return list(self.rows[0]) if self.rows else []
     def _text(self): return [self.columns]+[[_cell(v, self.digits) for v in r.values()] for r in self.rows]
     def markdown(self)->str:
         "The table in Markdown; numbers to the right."

@@ -4,7 +4,7 @@
 
 # %% ../nbs/03_data.ipynb #5a9f8bc3
 from __future__ import annotations
-import hashlib, io, math, re, shutil, tempfile
+import hashlib, io, math, re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +77,7 @@ def _row_fault(words, seen):
     if words[2] not in ('1', '2'): return f"unknown species '{words[2]}'"
     if words[0] in seen: return f"'{words[0]}' is listed twice"
 
+# %% ../nbs/03_data.ipynb #da09dc0f
 def read_rows(
     path:str|Path # `list.txt`, `trainval.txt` or `test.txt`
 )->dict: # name → species, 0 cat or 1 dog; empty if there is no such file
@@ -134,6 +135,7 @@ def read_list(
     return [Pet(n, photos.get(n, folder/f'images/{n}.jpg'), species, name_breed(n), split, trimaps.get(n), xmls.get(n))
         for n,(species,split) in read_splits(folder).items()]
 
+# %% ../nbs/03_data.ipynb #b3fb75d2
 def read_pets(
     folder:str|Path # the data set
 )->list[Pet]: # in the order of the list
@@ -206,12 +208,14 @@ def photo_errors(
     except Exception as e:
         raise PetsError(f'this photo cannot be read ({_reason(e)})', path, 'Run pets_check on its folder to see all such files') from e
 
+# %% ../nbs/03_data.ipynb #e13c36c7
 def _refuse_bomb(photo): # Pillow itself is content with a warning up to twice its limit
     if photo.width*photo.height > (Image.MAX_IMAGE_PIXELS or math.inf): raise Image.DecompressionBombError
 
 def _refuse_other(path): # at a pipe one could wait for ever
     if isinstance(path, (str, Path)) and Path(path).exists() and not Path(path).is_file(): raise ValueError('not a file')
 
+# %% ../nbs/03_data.ipynb #39aa0190
 def open_photo(
     path:str|Path, # an image file of any kind
     at_least:int=0 # if given, a JPEG may be decoded smaller, but with at least this many pixels a side
@@ -233,6 +237,7 @@ def _decode(data):
     if img.format == 'JPEG' and data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda'): raise ValueError('truncated: no end-of-image marker')
     return img, rgb
 
+# %% ../nbs/03_data.ipynb #7fe7f8c3
 def inspect_photo(
     path:str|Path # an image file
 )->dict: # problem; and where that is None: format, mode, size (width, height), digest
@@ -300,13 +305,17 @@ class PhotoCheck:
     counts:list # dicts, one a breed
     findings:list # of `Finding`
     @property
-    def faults(self)->list[Finding]: # what would spoil an experiment
+    def faults(self)->list[Finding]:
+        "What would spoil an experiment."
         return [f for f in self.findings if f.fault]
     @property
-    def notes(self)->list[Finding]: # what is merely unusual
+    def notes(self)->list[Finding]:
+        "What is merely unusual."
         return [f for f in self.findings if not f.fault]
     @property
-    def passed(self)->bool: return not self.faults # notes do no harm
+    def passed(self)->bool:
+        "Whether there is no fault; notes do no harm."
+        return not self.faults
     def __repr__(self): return f'{self.folder}: {len(self.faults)} faults, {len(self.notes)} notes\n{self.table}\n{self.summary}'
 
 # %% ../nbs/03_data.ipynb #83451c8d
@@ -355,6 +364,7 @@ def inspect_photos(
     with ThreadPoolExecutor(workers) as pool:
         return dict(zip(paths, tqdm(pool.map(inspect_photo, paths), total=len(paths), desc='decode', unit='file')))
 
+# %% ../nbs/03_data.ipynb #cdda2d9a
 def _presence(folder, pets): # what is listed and not there, there and not listed
     gone = [p for p in pets if not p.path.is_file()]
     if gone: yield Finding('absent', gone[0].name, f'for one; {len(gone)} of {len(pets)} listed photos are not here', False)

@@ -54,12 +54,6 @@ class Predictions:
         self.species = torch.as_tensor(self.species, dtype=torch.long)
         self.logits,self.z = (torch.as_tensor(t, dtype=torch.float32) for t in (self.logits, self.z))
         _check_columns(self)
-    @property
-    def p_dog(self)->Tensor: return self.z.sigmoid()
-    @property
-    def predicted(self)->Tensor: return (self.z > 0).long()
-    @property
-    def correct(self)->Tensor: return self.predicted == self.species
     def __len__(self): return len(self.name)
     def __getitem__(self, rows)->Predictions:
         keep = torch.arange(len(self))[rows].reshape(-1)
@@ -68,6 +62,22 @@ class Predictions:
     def __repr__(self):
         dogs = int(self.species.sum())
         return f"{len(self)} photos ({', '.join(sorted(set(self.split)))}): {len(self)-dogs} cats, {dogs} dogs; {int(self.correct.sum())} right"
+
+# %% ../nbs/08_evaluation.ipynb #2d60e5c6
+@patch(as_prop=True)
+def p_dog(self:Predictions)->Tensor: # (N,)
+    "The probability of a dog."
+    return self.z.sigmoid()
+
+@patch(as_prop=True)
+def predicted(self:Predictions)->Tensor: # (N,)
+    "What the network says: 0 cat, 1 dog."
+    return (self.z > 0).long()
+
+@patch(as_prop=True)
+def correct(self:Predictions)->Tensor: # (N,) bool
+    "Where that is the truth."
+    return self.predicted == self.species
 
 # %% ../nbs/08_evaluation.ipynb #1e455c80
 def _check_columns(p:Predictions):

@@ -36,6 +36,7 @@ class Portable(nn.Module):
     def forward(self,
         photos:Tensor # (N,3,S,S) float32, RGB in [0,1]
     )->Tensor: # (N,) species logits z, dog minus cat; sigmoid(z) is the probability of a dog
+        "The answer to photos as they come: RGB in [0,1], not normalised."
         x = (photos-self.mean)/self.std
         logits = self.network(x)
         if self.flip: logits = (logits+self.network(x.flip(-1)))/2

@@ -201,7 +201,9 @@ class Faithfulness:
     measured:dict # from `measure_heat`
     similar:dict # from `measure_heat`, or empty
     @property
-    def maps(self)->list[str]: return list(dict.fromkeys(name for name,_ in self.measured))
+    def maps(self)->list[str]:
+        "The kinds of maps that were judged."
+        return list(dict.fromkeys(name for name,_ in self.measured))
     def _heading(self)->str: return f'{self.title}, {len(self.photos)} photos, {len(self.left_out)} without a trimap left out'
     def __repr__(self): return f'{self._heading()}\n{self.table}'
     def _repr_markdown_(self): return f'{self._heading()}:\n\n{self.table.markdown()}'

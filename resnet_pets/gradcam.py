@@ -76,16 +76,6 @@ def target_scores(
         raise PetsError('the target must give one number for each photo', 'target', 'For example lambda logits: logits[:,1]-logits[:,0]')
     return scores
 
-# %% ../nbs/13_gradcam.ipynb #c031
-@dataclass
-class Captured:
-    "What one forward and one backward pass leave behind, detached from the graph."
-    output:object # of the network, mostly (N,K) logits
-    scores:Tensor # (N,) the target's value for each photo
-    activations:dict # layer → (N,C,h,w), copies
-    gradients:dict # layer → (N,C,h,w) of the target with respect to the activations
-    def __repr__(self): return f"Captured of {len(self.scores)} photos at {', '.join(self.activations)}"
-
 # %% ../nbs/13_gradcam.ipynb #c032
 def _keep(output): # the copy, and the place in the graph
     return copied(output), get_gradient_edge(output) if isinstance(output, Tensor) and output.requires_grad else None
@@ -96,6 +86,16 @@ def _gradients(scores:Tensor, edges:Mapping)->dict[str, Tensor]: # layer → the
     for name in edges:
         if found.get(name) is None: raise PetsError('the target does not depend on this layer', name, 'Choose a layer on the way from the photo to the target')
     return found
+
+# %% ../nbs/13_gradcam.ipynb #c031
+@dataclass
+class Captured:
+    "What one forward and one backward pass leave behind, detached from the graph."
+    output:object # of the network, mostly (N,K) logits
+    scores:Tensor # (N,) the target's value for each photo
+    activations:dict # layer → (N,C,h,w), copies
+    gradients:dict # layer → (N,C,h,w) of the target with respect to the activations
+    def __repr__(self): return f"Captured of {len(self.scores)} photos at {', '.join(self.activations)}"
 
 # %% ../nbs/13_gradcam.ipynb #c034
 def activations_and_gradients(

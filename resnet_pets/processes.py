@@ -99,6 +99,7 @@ class _AddUp(torch.autograd.Function):
 class SyncedNorm(nn.BatchNorm2d):
     "Batch norm over the batches of all processes together; torch's own `SyncBatchNorm` does it on GPUs only."
     def forward(self, x:Tensor)->Tensor: # (N,C,H,W), any N
+        "Normalise by mean and variance of each channel over the batches of all processes; in evaluation mode by the running ones."
         if not self.training or process()[1] == 1: return super().forward(x)
         y,dims = x.to(torch.promote_types(x.dtype, torch.float32)), (0, 2, 3)   # sums of bf16 would be rough
         total,squares,n = _AddUp.apply(torch.cat([y.sum(dims), y.square().sum(dims), y.new_tensor([y[:,0].numel()])])).split([self.num_features]*2+[1])

@@ -30,6 +30,7 @@ class Stage(nn.Sequential):
     "Residual blocks one after the other: all of them, or the first `used`."
     used:int|None = None # None: all
     def forward(self, x:Tensor)->Tensor:
+        "The batch (N,C,H,W) through the blocks that are used."
         for block in list(self)[:self.used]: x = block(x)
         return x
 

@@ -382,6 +382,7 @@ def _events(self:Run,
             writer.flush()
         yield note
 
+# %% ../nbs/11_runs.ipynb #3aec0281
 @patch
 def train(self:Run,
     trainer:Trainer,

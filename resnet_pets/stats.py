@@ -47,8 +47,12 @@ class RunningStats:
         channels:int=3 # C
     ): self.n,self.channels,self._mean,self._m2 = 0,channels,torch.zeros(channels).double(),torch.zeros(channels).double()
     def __repr__(self): return f'RunningStats: {self.n:,} pixels of {self.channels} channels'
-    def merge(self, n:int, mean:Tensor, m2:Tensor)->None:
-        "Take in a summary, as `summarise` makes it."
+    def merge(self,
+        n:int, # pixels
+        mean:Tensor, # (C,)
+        m2:Tensor # (C,) sum of squared distances from the mean
+    )->None:
+        "Take in the summary of other pixels, as `summarise` makes it."
         delta = mean - self._mean
         self._m2 += m2 + delta**2 * self.n*n/(self.n+n)
         self._mean += delta * n/(self.n+n)

@@ -39,6 +39,7 @@ class Loss(nn.Module):
         target:Tensor, # (N,) class numbers
         whole:Tensor=None # (B,) those of the whole batch, if these are a part of it: the losses of all parts add up to the batch's
     )->Tensor: # scalar
+        "The mean loss of the photos, or what they add to that of the whole batch."
         logits = F.pad(logits.float(), (1, 0)) if logits.shape[1] == 1 else logits.float()
         whole = target if whole is None else whole
         total = F.cross_entropy(logits, target, self.weight, label_smoothing=self.label_smoothing, reduction='sum')

@@ -109,3 +109,10 @@ def test_public_signatures_have_types(module):
         untyped = [p.name for p in s.parameters.values() if p.annotation is p.empty and p.name not in ('self', 'cls') and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         assert not untyped, f'{name}: {untyped}'
         assert s.return_annotation is not s.empty or name.endswith('__init__'), f'{name} does not say what it returns'
+
+@pytest.mark.parametrize('module', MODULES)
+def test_public_names_say_what_they_are(module):
+    "By docstrings of their own: of an inherited one, such as that of torch's `forward`, `name?` shows nothing of ours."
+    loaded = importlib.import_module(f'resnet_pets.{module}')
+    classes = [(name, thing) for name in loaded.__all__ if inspect.isclass(thing := getattr(loaded, name))]
+    assert not [name for name,thing in [*signatures(module), *classes] if not thing.__doc__ and not name.endswith('__init__')]
