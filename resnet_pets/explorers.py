@@ -229,7 +229,7 @@ class _Tiles:
         self.buttons = [w.Button(style=dict(button_color='transparent'), layout=dict(width=f'{side}px', height='auto', margin='0', padding=f'{side-3}px 0 0', grid_area=f'{i//columns+1} / {i%columns+1}')) for i in range(n)]
         for i,button in enumerate(self.buttons): button.on_click(lambda _, i=i: pick(self.keys[i]))
         self.widget = w.GridBox([self.sheet, *self.buttons], layout=dict(grid_template_columns=f'repeat({columns}, {side+GAP}px)', grid_auto_rows=f'{side+STRIP}px', overflow='visible'))
-    def show(self, title, pictures:dict, room:int): # key → (label, its file); places, also for other choices, so that nothing jumps
+    def show(self, title, pictures:dict, room:int): # key → (label, picture); places, also for other choices, so that nothing jumps
         self.keys,self.labels,rows = list(pictures),[label for label,_ in pictures.values()], -(-min(room, len(self.buttons))//self.columns)
         sheet,layout = contact_sheet([p for _,p in pictures.values()], self.columns, rows, self.side),self.sheet.layout
         with self.sheet.hold_sync(): self.sheet.value,self.sheet.tooltip = sheet,title
@@ -293,7 +293,7 @@ def draw(self:FeatureMapExplorer)->None:
     analysis,block,channel = self.analyses[self.model.value],self.block.value,self.channel.value
     at,maps = (self.photo.value, self.model.value, block),analysis.maps[block]
     if self.changed('large', at, channel, self.opacity.value):
-        picture = channel_picture(analysis, block, channel, self.opacity.value)
+        picture = jpeg(channel_picture(analysis, block, channel, self.opacity.value))
         with self.large.hold_sync(): self.large.value,self.large.tooltip = picture,f'channel {channel} of {block} over {self.photo.value}'
     self.legend.value = legend_html(maps.low[channel], maps.high[channel], 'viridis', clear=True)
     self.facts.value = f'<div style="line-height:1.4">{html.escape(channel_facts(analysis, block, channel))}</div>'
@@ -364,7 +364,7 @@ def draw(self:GradCamExplorer)->None:
     for i,(a,p,own) in enumerate(zip(analyses, self.panes, tops)):
         choice,top = (p.block.value, p.name.value, method, opacity),max(tops) if shared else own
         if not self.changed(i, self.photo.value, p.model.value, choice, top): continue
-        p.image.value = heat_picture(a, *choice, top=top)
+        p.image.value = jpeg(heat_picture(a, *choice, top=top))
         p.image.tooltip = f'{method} for {p.name.value} at {p.block.value} over {self.photo.value}'
         speaks = 'What speaks for {}' if own else 'Nothing here speaks for {}'
         p.text.value = legend_html(0, top, clear=True) + f'<div>{html.escape(speaks.format(p.name.value))}; largest value {own:.3g}</div>'
@@ -406,10 +406,10 @@ def thumbnail(
     source:Any, # as for `open_image`
     name:str, # of the photo
     side:int=112 # pixels
-)->bytes: # JPEG; a grey square where the photo can't be read
+)->np.ndarray: # (side,side,3) uint8; grey where the photo can't be read
     "A small square of a photo."
-    try: return jpeg(Image.fromarray(center_square(open_image(source, name, 2*side), side)))
-    except PetsError: return jpeg(Image.new('RGB', (side, side), (128, 128, 128)))
+    try: return center_square(open_image(source, name, 2*side), side)
+    except PetsError: return np.full((side, side, 3), 128, np.uint8)
 
 # %% ../nbs/15_explorers.ipynb #c074
 class MistakeExplorer(_Explorer):
@@ -454,7 +454,7 @@ def draw(self:MistakeExplorer)->None:
     "Show the page, and one of the two explorers below it."
     p,kinds,chosen = self.predictions,self.species.options[1:],self.rows[12*self.page.value-12:12*self.page.value]
     kind = 'called wrongly' if self.show.value == 'wrong' else 'by certainty'
-    def small(i): return self.desk.memory.get(('thumbnail', p.name[i]), lambda: np.frombuffer(thumbnail(self.sources[p.name[i]], p.name[i]), np.uint8)).tobytes()
+    def small(i): return Image.fromarray(self.desk.memory.get(('thumbnail', p.name[i]), lambda: thumbnail(self.sources[p.name[i]], p.name[i])))
     if self.changed('tiles', chosen): self.tiles.show(f'Photos {kind}', {i: (p.name[i], small(i)) for i in chosen}, sum(n in self.sources for n in p.name))
     self.tiles.mark(self.row)
     text = f'{len(self.rows)} photos {kind}; page {self.page.value} of {self.page.max}. '
