@@ -8,6 +8,7 @@ import html, io, json
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -128,7 +129,7 @@ class _Explorer:
     def __init__(self, model, images, memory_mb):
         import ipywidgets as w
         self.w,self.desk = w,model if isinstance(model, Desk) else Desk(model, images, memory_mb)
-        self.moving,self.shows,self.analyses = False,{},{}
+        self.moving,self.shows,self.analyses,self.held = False,{},{},[]
         self.photo = self.control(w.Dropdown, 'photo', options=list(self.desk.photos))
         self.several = len(self.desk.subjects) > 1
         self.upload = w.FileUpload(accept='image/*', description='own photo', tooltip='Look at a photo of your own')
@@ -138,7 +139,11 @@ class _Explorer:
     def control(self, kind, label, **how):
         made = kind(description=label, tooltip=label, **how)
         made.observe(self._moved, 'value')
+        self.held.append(made)
         return made
+    def text(self, **layout):
+        self.held.append(self.w.HTML(layout=layout))
+        return self.held[-1]
     def say(self, text): self.message.value = f'<span role="status">{html.escape(str(text))}</span>'
     def changed(self, part, *what)->bool: # does this part of the screen have to be drawn?
         new = self.shows.get(part) != what
@@ -159,8 +164,10 @@ def _moved(self:_Explorer, change):
     self.moving = True
     try:
         if change['owner'] is self.photo: self.load(change['old'])
-        self.settle(change['owner'])
-        self.draw()
+        with ExitStack() as pictures_first:
+            for widget in self.held: pictures_first.enter_context(widget.hold_sync())
+            self.settle(change['owner'])
+            self.draw()
     finally: self.moving = False
 
 @patch
@@ -215,25 +222,27 @@ def _page(explorer, *rows):
 def _picture_class():
     import ipywidgets as w
     from traitlets import Unicode
-    class Picture(w.Image): description = Unicode().tag(sync=True)
+    class Picture(w.Image):
+        description = Unicode().tag(sync=True)
+        def show(self, file, title, kind='jpeg'):
+            with self.hold_sync(): self.value,self.tooltip = f'data:image/{kind};base64,{b64encode(file).decode()}'.encode(),title
     return Picture
 
-def _picture(width:int, format='jpeg'): return _picture_class()(format=format, layout=dict(width=f'{width}px', height=f'{width}px', max_width='none', margin='0'))
+def _picture(width:int): return _picture_class()(format='url', layout=dict(width=f'{width}px', height=f'{width}px', max_width='none', margin='0'))
 
 # %% ../nbs/15_explorers.ipynb #c036
 class _Tiles:
     "Small pictures on one sheet, with a clear button over each."
     def __init__(self, w, n, columns, side, pick, what):
         self.keys,self.labels,self.columns,self.side,self.what = [],[],columns,side,what
-        self.sheet = _picture(columns*(side+GAP), 'webp')
+        self.sheet = _picture(columns*(side+GAP))
         self.buttons = [w.Button(style=dict(button_color='transparent'), layout=dict(width=f'{side}px', height='auto', margin='0', padding=f'{side-3}px 0 0', grid_area=f'{i//columns+1} / {i%columns+1}')) for i in range(n)]
         for i,button in enumerate(self.buttons): button.on_click(lambda _, i=i: pick(self.keys[i]))
         self.widget = w.GridBox([self.sheet, *self.buttons], layout=dict(grid_template_columns=f'repeat({columns}, {side+GAP}px)', grid_auto_rows=f'{side+STRIP}px', overflow='visible'))
-    def show(self, title, pictures:dict, room:int): # key → (label, its file); places, also for other choices, so that nothing jumps
+    def show(self, title, pictures:dict, room:int): # key → (label, picture); places, also for other choices, so that nothing jumps
         self.keys,self.labels,rows = list(pictures),[label for label,_ in pictures.values()], -(-min(room, len(self.buttons))//self.columns)
-        sheet,layout = contact_sheet([p for _,p in pictures.values()], self.columns, rows, self.side),self.sheet.layout
-        with self.sheet.hold_sync(): self.sheet.value,self.sheet.tooltip = sheet,title
-        with layout.hold_sync(): layout.height,layout.grid_area = f'{rows*(self.side+STRIP)}px',f'1 / 1 / {rows+1} / {self.columns+1}'
+        self.sheet.show(contact_sheet([p for _,p in pictures.values()], self.columns, rows, self.side), title, 'webp')
+        with (layout := self.sheet.layout).hold_sync(): layout.height,layout.grid_area = f'{rows*(self.side+STRIP)}px',f'1 / 1 / {rows+1} / {self.columns+1}'
     def mark(self, chosen):
         for i,button in enumerate(self.buttons):
             used,here = i < len(self.keys), self.keys[i:i+1] == [chosen]
@@ -258,8 +267,7 @@ class FeatureMapExplorer(_Explorer):
         self.channel = control(w.BoundedIntText, 'channel', min=0, max=0)
         self.opacity = control(w.BoundedFloatText, 'opacity', value=.8, min=0, max=1, step=.05)
         self.large,self.tiles = _picture(SIDE), _Tiles(w, 24, 4, 72, self.pick, 'channel')
-        self.legend,self.facts,self.diary = (w.HTML(layout=dict(width=f'{SIDE}px', height=h)) for h in ('1.6em', '5.6em', 'auto'))
-        self.diary.layout.width = 'auto'
+        self.legend,self.facts,self.diary = self.text(width=f'{SIDE}px', height='1.6em'),self.text(width=f'{SIDE}px', height='5.6em'),self.text()
         left = _column(w, [self.large, self.legend, self.facts, self.channel, self.opacity], width='340px', flex='0 0 auto')
         right = _column(w, [w.HTML('The strongest channels, each scaled by itself. Pick one:'), self.tiles.widget], flex='1 1 300px', width='auto')
         self.widget = _page(self, [self.photo, self.upload, *[self.model][:self.several]], [self.stage], [self.block, self.steps], [left, right], [self.diary])
@@ -293,8 +301,7 @@ def draw(self:FeatureMapExplorer)->None:
     analysis,block,channel = self.analyses[self.model.value],self.block.value,self.channel.value
     at,maps = (self.photo.value, self.model.value, block),analysis.maps[block]
     if self.changed('large', at, channel, self.opacity.value):
-        picture = channel_picture(analysis, block, channel, self.opacity.value)
-        with self.large.hold_sync(): self.large.value,self.large.tooltip = picture,f'channel {channel} of {block} over {self.photo.value}'
+        self.large.show(jpeg(channel_picture(analysis, block, channel, self.opacity.value)), f'channel {channel} of {block} over {self.photo.value}')
     self.legend.value = legend_html(maps.low[channel], maps.high[channel], 'viridis', clear=True)
     self.facts.value = f'<div style="line-height:1.4">{html.escape(channel_facts(analysis, block, channel))}</div>'
     self.diary.value = diary_html(analysis, block)
@@ -311,7 +318,7 @@ def _pane(explorer, letter):
     w,models = explorer.w,list(explorer.desk.subjects)
     model,name,block = (explorer.control(w.Dropdown, f'{label} {letter}', options=options) for label,options in (('model', models), ('class', ['']), ('block', [''])))
     image,steps = _picture(SIDE),_steps(explorer, block, letter)
-    text = w.HTML(layout=dict(height='4.5em', width=f'{SIDE}px'))
+    text = explorer.text(height='4.5em', width=f'{SIDE}px')
     return _Pane(model, name, block, steps, image, text, _column(w, [*[model][:explorer.several], name, block, steps, image, text], width='340px'))
 
 # %% ../nbs/15_explorers.ipynb #c055
@@ -328,7 +335,7 @@ class GradCamExplorer(_Explorer):
         self.opacity = control(w.BoundedFloatText, 'opacity', value=.7, min=0, max=1, step=.05)
         self.same_scale = control(w.Checkbox, 'same scale for both maps (if at the same block)', indent=False, layout=dict(width='auto'))
         self.panes = [_pane(self, letter) for letter in 'AB']
-        self.bars,self.caption = w.HTML(layout=dict(min_height='3.2em')), w.HTML()
+        self.bars,self.caption = self.text(min_height='3.2em'),self.text()
         self.film = _Tiles(w, 12, 6, 80, self.pick, 'block')
         film = _column(w, [self.caption, self.film.widget], width='100%')
         self.widget = _page(self, [self.photo, self.upload], [self.bars], [self.method, self.opacity, self.same_scale], [p.widget for p in self.panes], [film])
@@ -364,8 +371,7 @@ def draw(self:GradCamExplorer)->None:
     for i,(a,p,own) in enumerate(zip(analyses, self.panes, tops)):
         choice,top = (p.block.value, p.name.value, method, opacity),max(tops) if shared else own
         if not self.changed(i, self.photo.value, p.model.value, choice, top): continue
-        p.image.value = heat_picture(a, *choice, top=top)
-        p.image.tooltip = f'{method} for {p.name.value} at {p.block.value} over {self.photo.value}'
+        p.image.show(jpeg(heat_picture(a, *choice, top=top)), f'{method} for {p.name.value} at {p.block.value} over {self.photo.value}')
         speaks = 'What speaks for {}' if own else 'Nothing here speaks for {}'
         p.text.value = legend_html(0, top, clear=True) + f'<div>{html.escape(speaks.format(p.name.value))}; largest value {own:.3g}</div>'
     first,model = self.panes[0],self.panes[0].model.value
@@ -406,10 +412,10 @@ def thumbnail(
     source:Any, # as for `open_image`
     name:str, # of the photo
     side:int=112 # pixels
-)->bytes: # JPEG; a grey square where the photo can't be read
+)->np.ndarray: # (side,side,3) uint8; grey where the photo can't be read
     "A small square of a photo."
-    try: return jpeg(Image.fromarray(center_square(open_image(source, name, 2*side), side)))
-    except PetsError: return jpeg(Image.new('RGB', (side, side), (128, 128, 128)))
+    try: return center_square(open_image(source, name, 2*side), side)
+    except PetsError: return np.full((side, side, 3), 128, np.uint8)
 
 # %% ../nbs/15_explorers.ipynb #c074
 class MistakeExplorer(_Explorer):
@@ -454,7 +460,7 @@ def draw(self:MistakeExplorer)->None:
     "Show the page, and one of the two explorers below it."
     p,kinds,chosen = self.predictions,self.species.options[1:],self.rows[12*self.page.value-12:12*self.page.value]
     kind = 'called wrongly' if self.show.value == 'wrong' else 'by certainty'
-    def small(i): return self.desk.memory.get(('thumbnail', p.name[i]), lambda: np.frombuffer(thumbnail(self.sources[p.name[i]], p.name[i]), np.uint8)).tobytes()
+    def small(i): return Image.fromarray(self.desk.memory.get(('thumbnail', p.name[i]), lambda: thumbnail(self.sources[p.name[i]], p.name[i])))
     if self.changed('tiles', chosen): self.tiles.show(f'Photos {kind}', {i: (p.name[i], small(i)) for i in chosen}, sum(n in self.sources for n in p.name))
     self.tiles.mark(self.row)
     text = f'{len(self.rows)} photos {kind}; page {self.page.value} of {self.page.max}. '

@@ -233,9 +233,9 @@ def channel_picture(
     block:str, # one of `analysis.blocks`
     channel:int, # its number
     opacity:float=.8 # of the colour where the channel is strongest
-)->bytes: # JPEG
+)->Image.Image: # RGB
     "One channel of a block, over the photo."
-    return jpeg(color_over(analysis.grey(SIDE), analysis.maps[block].values[channel], opacity, 'viridis'))
+    return color_over(analysis.grey(SIDE), analysis.maps[block].values[channel], opacity, 'viridis')
 
 # %% ../nbs/14a_pictures.ipynb #c050
 def channel_tile(
@@ -243,9 +243,9 @@ def channel_tile(
     block:str, # one of `analysis.blocks`
     channel:int, # its number
     side:int=72 # pixels
-)->bytes: # JPEG
+)->Image.Image: # RGB
     "One channel as a small picture, value by value."
-    return jpeg(paint(enlarge(analysis.maps[block].values[channel], side, smooth=False), 'viridis'))
+    return paint(enlarge(analysis.maps[block].values[channel], side, smooth=False), 'viridis')
 
 # %% ../nbs/14a_pictures.ipynb #c052
 def channel_facts(
@@ -281,9 +281,9 @@ def heat_picture(
     opacity:float=.7, # of the colour where it is hottest
     top:float|None=None, # what shall be hottest; by default the largest value
     side:int=SIDE # pixels
-)->bytes: # JPEG
+)->Image.Image: # RGB
     "Where the network looks for a class, at a block, over the photo."
-    return jpeg(color_over(analysis.grey(side), heat_values(analysis.cams[block, name, method], top), opacity))
+    return color_over(analysis.grey(side), heat_values(analysis.cams[block, name, method], top), opacity)
 
 # %% ../nbs/14a_pictures.ipynb #c060
 def film_blocks(
@@ -298,14 +298,14 @@ def film_blocks(
 GAP,STRIP = 6,28 # pixels beside and below each picture of a sheet
 
 def contact_sheet(
-    pictures:Sequence[bytes], # files of square pictures, row by row
+    pictures:Sequence[Image.Image], # square, row by row
     columns:int, # pictures in a row
     rows:int, # of the sheet, whether filled or not
     side:int # pixels of a picture
 )->bytes: # WebP
     "Many small pictures as one, with clear strips between them."
     sheet,out = Image.new('RGBA', (columns*(side+GAP), rows*(side+STRIP))), io.BytesIO()
-    for i,picture in enumerate(pictures): sheet.paste(Image.open(io.BytesIO(picture)), (i%columns*(side+GAP), i//columns*(side+STRIP)))
+    for i,picture in enumerate(pictures): sheet.paste(picture, (i%columns*(side+GAP), i//columns*(side+STRIP)))
     sheet.save(out, 'WEBP', quality=80, method=0)
     return out.getvalue()
 
