@@ -168,7 +168,7 @@ def _explain(error:ValidationError, where:str)->PetsError:
     key,value = '.'.join(loc), first['input']
     if first['type'] == 'extra_forbidden': return PetsError(f"unknown key '{key:.200}' (value {value!r:.200})", where, nearest(loc[-1], _known_keys(loc)))
     says = first['msg'].removeprefix('Value error, ').replace('Input should be', 'it should be')
-    return PetsError(f"{key} = {value!r:.200} does not fit: {says}" if not isinstance(value, dict) else f'{key}: {says}', where)
+    return PetsError(f"{key} = {value!r:.200} does not fit: {says}" if not isinstance(value, dict) else f'{key}: {says}'.removeprefix(': '), where)
 
 # %% ../nbs/01_config.ipynb #e0777816
 class _Loader(yaml.SafeLoader):
@@ -225,8 +225,10 @@ def _read(recipe)->tuple[dict,str]:
 # %% ../nbs/01_config.ipynb #46ee04b7
 def _culprit(error:ValidationError, overrides)->str:
     "The override that an error is about, or ''."
-    key = '.'.join(str(p) for p in error.errors()[0]['loc'])
-    touching = [o for o in overrides if key.startswith(o.split('=')[0]) or o.startswith(key)]
+    first = error.errors()[0]
+    key = '.'.join(str(p) for p in first['loc'])
+    def about(o): return key.startswith(o) or o.startswith(key) if key else o in first['msg']   # no key: two sections do not fit together
+    touching = [o for o in overrides if about(o.split('=')[0])]
     return f'command line, {touching[-1]:.200}' if touching else ''
 
 # %% ../nbs/01_config.ipynb #17187b38

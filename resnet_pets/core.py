@@ -139,9 +139,10 @@ def pick_precision(
     name:str, # 'auto', 'fp32', 'bf16' or 'fp16'
     device:torch.device # where training will run
 )->str: # 'fp32', 'bf16' or 'fp16'
-    "The precision of that name; `auto` times one step each way on `device` and takes bf16 if it is quicker."
+    "The precision of that name; `auto` takes bf16 on CUDA, or fp16 where the card has no bf16; elsewhere it times one step each way and takes bf16 if it is quicker."
     if name != 'auto' and name not in PRECISIONS: raise PetsError(f"unknown precision '{name}'", 'precision', nearest(name, ['auto', *PRECISIONS]))
     if name != 'auto': return name
+    if device.type == 'cuda': return 'bf16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'fp16'
     return 'bf16' if step_seconds(device, 'bf16') < step_seconds(device, 'fp32') else 'fp32'
 
 # %% ../nbs/00_core.ipynb #ecdb62f4
