@@ -1,6 +1,6 @@
 """A training step of ResNet-101, ours and torchvision's
 
-Compared, on the same premade batches of 16 photos and 37 classes: our `Trainer.train_step` with the optimizer of the recipe `fast`, all 33 blocks at work; torchvision's `resnet101`
+Compared, on the same premade batches (of 16 photos, or as --batch says) and 37 classes: our `Trainer.train_step` with the optimizer of the recipe `fast`, all 33 blocks at work; torchvision's `resnet101`
 in a plain loop (fp32, contiguous, `AdamW` as it comes, the loss read at each step); and the same `resnet101` with every fast setting
 (our precision by autocast, channels_last, fused AdamW, gradients set to None, the loss never read).
 Left out: making and moving batches, validation, checkpoints, `torch.compile`. Each side has its batches in the memory format that it wants.
@@ -62,8 +62,10 @@ def make_step(side, px, batch, device, precision):
     return SIDES[side](list(photos), labels, device, precision)
 
 def main():
-    args = parser(__doc__).parse_args()
-    device,(sizes,batch,rounds) = args.device, ((32,), 2, 2) if args.quick else ((64, 128, 224), 16, args.rounds)
+    options = parser(__doc__)
+    options.add_argument('--batch', type=int, default=16, help='photos of a step (default 16)')
+    args = options.parse_args()
+    device,(sizes,batch,rounds) = args.device, ((32,), 2, 2) if args.quick else ((64, 128, 224), args.batch, args.rounds)
     if args.child:
         side,px,precision = args.child
         step = make_step(side, int(px), batch, device, precision)

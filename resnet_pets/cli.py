@@ -186,7 +186,7 @@ def pets_train(
 )->int:
     """Train, evaluate and report: one experiment into one folder, runs/NAME.
 
-    Shipped recipes: demo (drawn pets, minutes), fast and oxford_pets_binary_resnet101 (real photos).
+    Shipped recipes: demo (drawn pets, minutes); on real photos fast, gpu and oxford_pets_binary_resnet101.
       pets_train demo
       pets_train fast data.folder=PATH training.epochs=40 --run mine
       pets_train fast data.folder=PATH training.epochs=40 --run mine --resume

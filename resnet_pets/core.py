@@ -152,10 +152,11 @@ def eval_mode(
 )->Iterator[None]:
     "Inside the block `model` is in evaluation mode; afterwards, also after an error, every layer is in the mode it had."
     modes = [(m, m.training) for m in model.modules()]
-    model.eval()
+    if any(training for _,training in modes): model.eval()
     try: yield model
     finally:
-        for m,training in modes: m.training = training
+        for m,training in modes:
+            if m.training != training: m.training = training   # to set it is ten times slower than to ask
 
 # %% ../nbs/00_core.ipynb #84853bb3
 def _cell(v, digits=4)->str:
