@@ -25,7 +25,6 @@ notebooks: .venv/dev ## run every notebook, store its outputs, write README.md
 	$(BIN)/nbdev_export
 	$(BIN)/python scripts/notebooks.py
 	$(BIN)/nbdev_clean
-	$(BIN)/nbdev_sidebar
 	$(BIN)/python scripts/readme.py
 
 lab: .venv/dev ## open the book in JupyterLab

@@ -86,9 +86,12 @@ class Run:
         "The path of a file in the run."
         return self.folder/name
     @property
-    def finished(self)->bool: return self.file('report.json').exists()
+    def finished(self)->bool:
+        "Whether its report is written."
+        return self.file('report.json').exists()
     @property
     def config(self)->Config:
+        "The experiment that the run was begun with; `PetsError` if a part of it is gone."
         config = load_config(self.file('config.yaml'))
         lost = sorted(set(Config.model_fields)-config.model_fields_set)
         if lost: raise PetsError(f"a part of the run's experiment is gone: no {', '.join(lost)}", self.file('config.yaml'), 'Train again under another name')
@@ -99,9 +102,13 @@ class Run:
         if not self.file('history.csv').exists(): return []
         with open(self.file('history.csv'), newline='') as f: return [{k: int(v) if k == 'epoch' else float(v) for k,v in r.items()} for r in csv.DictReader(f)]
     @property
-    def predictions(self)->Predictions: return Predictions.load(self.file('predictions.csv'))
+    def predictions(self)->Predictions:
+        "The answers to the photos of all splits that were evaluated."
+        return Predictions.load(self.file('predictions.csv'))
     @cached_property
-    def saved(self)->Saved: return load_model(self.file('best.safetensors'))
+    def saved(self)->Saved:
+        "The best network, with all that it needs to be used; read once."
+        return load_model(self.file('best.safetensors'))
 
 # %% ../nbs/11_runs.ipynb #f114d328
 @patch(as_prop=True)

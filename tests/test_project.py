@@ -42,7 +42,7 @@ def changes(folder:Path)->str: # since the copy was made; undone afterwards
 @pytest.mark.parametrize('step', [
     'from nbdev.doclinks import nbdev_export; nbdev_export()',
     'from nbdev.clean import nbdev_clean; nbdev_clean()',
-    'from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml; nbdev_sidebar(); refresh_quarto_yml()',
+    'from nbdev.quarto import refresh_quarto_yml; refresh_quarto_yml()',
     "import runpy; runpy.run_path('scripts/readme.py', run_name='__main__')"], ids=['export', 'clean', 'docs settings', 'readme'])
 def test_generated_files_are_current(copy, step):
     run('-c', step, cwd=copy)

@@ -1,7 +1,7 @@
 "The site: its links lead somewhere, its names exist, its headings are in order, and its map is whole."
 import importlib, inspect, json, re, subprocess, sys
 from pathlib import Path
-import pytest
+import pytest, yaml
 from test_project import MODULES, NOTEBOOKS, ROOT, SETTINGS, code
 
 TEXTS = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'benchmarks/README.md']
@@ -83,7 +83,7 @@ def named()->dict: # public name → what may follow it
     modules = [importlib.import_module(f'resnet_pets.{m}') for m in MODULES]
     return {name: members(thing) for m in modules for name,thing in vars(m).items()}
 
-COMMANDS = set('make torchrun nbdev_clean nbdev_docs nbdev_export nbdev_sidebar nbdev_test trainval ipywidgets interact'.split())    # and other words that are not ours
+COMMANDS = set('make torchrun nbdev_clean nbdev_docs nbdev_export nbdev_test trainval ipywidgets interact'.split())    # and other words that are not ours
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 def test_names_exist(path, named):
@@ -97,8 +97,8 @@ def test_names_exist(path, named):
     assert not lost
 
 def test_the_map_is_whole():
-    "Every notebook but the index and the reference has its row in the index, chapters in the order of the site's sidebar."
-    rows = re.findall(r'^\| \[.*?\]\((.*?\.ipynb)\)', prose(cells(ROOT/'nbs/index.ipynb')), re.M)
-    sidebar = re.findall(r'- (\S+\.ipynb)', (ROOT/'nbs/sidebar.yml').read_text(encoding='utf-8'))
-    assert sorted(rows) == sorted(set(sidebar)-{'index.ipynb', 'reference.ipynb'})
-    assert [r for r in rows if '/' not in r] == [s for s in sidebar if s in rows and '/' not in s]
+    "The index maps every notebook but itself and the reference, in the sections and the order of the site's sidebar."
+    rows = re.findall(r'^\| (?:\*\*(.*?)\*\*|\[.*?\]\((.*?\.ipynb)\)) \|', prose(cells(ROOT/'nbs/index.ipynb')), re.M)
+    home,*sections,reference = yaml.safe_load((ROOT/'nbs/sidebar.yml').read_text(encoding='utf-8'))['website']['sidebar']['contents']
+    assert [section or page for section,page in rows] == [name for s in sections for name in (s['section'], *s['contents'])]
+    assert sorted([home, reference, *(page for _,page in rows if page)]) == sorted(p.relative_to(ROOT/'nbs').as_posix() for p in NOTEBOOKS)
