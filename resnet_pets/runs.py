@@ -90,13 +90,6 @@ class Run:
         "Whether its report is written."
         return self.file('report.json').exists()
     @property
-    def config(self)->Config:
-        "The experiment that the run was begun with; `PetsError` if a part of it is gone."
-        config = load_config(self.file('config.yaml'))
-        lost = sorted(set(Config.model_fields)-config.model_fields_set)
-        if lost: raise PetsError(f"a part of the run's experiment is gone: no {', '.join(lost)}", self.file('config.yaml'), 'Train again under another name')
-        return config
-    @property
     def history(self)->list[dict]:
         "A row of numbers for each epoch."
         if not self.file('history.csv').exists(): return []
@@ -140,6 +133,14 @@ def answers(self:Run,
     return found
 
 # %% ../nbs/11_runs.ipynb #6b312b5d
+@patch(as_prop=True)
+def config(self:Run)->Config:
+    "The experiment that the run was begun with; `PetsError` if a part of it is gone."
+    config = load_config(self.file('config.yaml'))
+    lost = sorted(set(Config.model_fields)-config.model_fields_set)
+    if lost: raise PetsError(f"a part of the run's experiment is gone: no {', '.join(lost)}", self.file('config.yaml'), 'Train again under another name')
+    return config
+
 def load_run(
     folder:str|Path # e.g. 'runs/demo'
 )->Run:
