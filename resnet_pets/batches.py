@@ -374,6 +374,6 @@ def plot_batch(
     mean,std = (torch.as_tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (mean, std))
     rows = math.ceil(len(xb)/6)
     fig,axs = new_figure(rows, min(6, len(xb)), size=(1.4*min(6, len(xb)), (1.65 if titles else 1.4)*rows), images=True)
-    for ax,x in zip(axs.flat, xb.float().cpu()): ax.imshow((x*std+mean).clamp(0, 1).permute(1, 2, 0))
+    for ax,x in zip(axs.flat, xb.float().cpu()): ax.imshow((x*std+mean).clamp(0, 1).permute(1, 2, 0).numpy())
     for ax,title in zip(axs.flat, titles or []): ax.set_title(title, fontsize=8)
     return fig

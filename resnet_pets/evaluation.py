@@ -310,7 +310,7 @@ def plot_confusion(
     share = counts / counts.sum(1, keepdim=True).clamp(min=1)
     fig,axs = new_figure(size=(3.4, 3))
     ax = axs[0,0]
-    ax.imshow(share, vmin=0, vmax=1, cmap='cividis')
+    ax.imshow(share.numpy(), vmin=0, vmax=1, cmap='cividis')
     for t in (0, 1):
         for c in (0, 1):
             ax.text(c, t, f'{int(counts[t,c])}\n{share[t,c]:.1%}', ha='center', va='center', color='black' if share[t,c] > .5 else 'white')
