@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]/'tests'))
 from common import parser, report
 from explorers import percentiles, plot
-from test_explorers import FLAGS, explorer, find_chromium, notebook, server, watched
+from test_explorers import FLAGS, explorer, find_chromium, notebook, run_all, server, watched
 
 CELL = """from importlib.resources import files
 from torchvision.models.resnet import Bottleneck, ResNet
@@ -49,10 +49,7 @@ def main():
         with server(folder, 'jupyterlab', '--allow-root', '--IdentityProvider.token=', f'--ServerApp.root_dir={folder}') as address, watched(browser, viewport=dict(width=1300, height=2600)) as page:
             page.goto(f'{address}/lab/tree/bench.ipynb')
             page.locator('.jp-NotebookPanel .jp-CodeCell').first.wait_for()
-            page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state='attached')
-            page.get_by_role('menuitem', name='Run', exact=True).click()
-            page.get_by_role('menuitem', name='Restart Kernel and Run All Cells').click()
-            page.get_by_role('button', name='Confirm Kernel Restart').click()
+            run_all(page)
             maps,(channel,) = explorer(page, 'The strongest channels', '.jp-Cell-outputArea')
             heat,(a,b) = explorer(page, 'as depth grows', '.jp-Cell-outputArea')
             tiles,film = (w.get_by_title(title) for w,title in ((maps, 'The strongest channels'), (heat, ' blocks')))

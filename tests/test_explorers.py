@@ -171,6 +171,12 @@ def check_feature_maps(page, pane):
     assert large.get_attribute('title').startswith('channel') and page.locator('.jp-OutputArea-output').count() == outputs
     assert check_keyboard(page, output) > 20
 
+def run_all(page):
+    "Once there is a kernel: before that JupyterLab takes the click and runs nothing."
+    page.get_by_text('| Idle').wait_for()
+    page.get_by_role('menuitem', name='Run', exact=True).click()
+    page.get_by_role('menuitem', name='Run All Cells', exact=True).click()
+
 def test_chapter_in_jupyterlab(browser, tmp_path):
     pytest.importorskip('jupyterlab', reason='not tested in JupyterLab: it is not installed')
     chapter = shutil.copy(ROOT/'nbs/15_explorers.ipynb', tmp_path/'chapter.ipynb')
@@ -178,10 +184,7 @@ def test_chapter_in_jupyterlab(browser, tmp_path):
     with server(tmp_path, 'jupyterlab', '--allow-root', '--IdentityProvider.token=', f'--ServerApp.root_dir={tmp_path}') as address, watched(browser, viewport=dict(width=1300, height=1400)) as page:
         page.goto(f'{address}/lab/tree/chapter.ipynb')
         page.locator('.jp-NotebookPanel .jp-CodeCell').first.wait_for()
-        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state='attached')
-        page.get_by_role('menuitem', name='Run', exact=True).click()
-        page.get_by_role('menuitem', name='Restart Kernel and Run All Cells').click()
-        page.get_by_role('button', name='Confirm Kernel Restart').click()
+        run_all(page)
         faults = page.locator('[data-mime-type="application/vnd.jupyter.error"]')
         page.locator('.jp-CodeCell .jp-InputPrompt').filter(has_text=f'[{cells}]:').or_(faults).first.wait_for()
         assert faults.all_inner_texts() == []
