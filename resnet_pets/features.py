@@ -122,6 +122,7 @@ def _steps(module:nn.Module, spatial, prefix:str=''):
         if name in spatial and not isinstance(child, (nn.Sequential, nn.ModuleList)): yield name,child
         else: yield from _steps(child, spatial, name+'.')
 
+# %% ../nbs/12_features.ipynb #8fc9d410
 def block_names(
     model:nn.Module, # any network with convolutions
     x:Tensor # (N,C,H,W), any batch that it takes
@@ -186,6 +187,15 @@ def _choose(maps:Tensor, channels, index:int, name:str)->list[int]:
 def _scale_note(shared:bool, low:float, high:float)->str:
     return f'one scale for all maps, black {low:.2g} to yellow {high:.2g}' if shared else 'each map has its own scale, from its lowest value to its highest'
 
+def _draw_line(row, name:str, m:Tensor, photo:Tensor, index:int, channels:list[int], low, high)->None: # axes of one layer, m (N,C,h,w), photo (3,H,W)
+    small = F.adaptive_avg_pool2d(photo.float().cpu(), m.shape[2:])
+    row[0].imshow(small.permute(1, 2, 0).clamp(0, 1), interpolation='nearest')
+    label = f'{name}\n{"×".join(map(str, m.shape[1:]))}\n{int(silent_channels(m).sum())} silent'
+    row[0].text(-.12, .5, label, transform=row[0].transAxes, ha='right', va='center', fontsize=8)
+    for ax,c in zip(row[1:], channels):
+        ax.imshow(m[index, c].float().cpu(), cmap='inferno', vmin=low, vmax=high, interpolation='nearest')
+        ax.set_title(str(c), fontsize=7, pad=2)
+
 # %% ../nbs/12_features.ipynb #c065
 def plot_feature_maps(
     maps:Mapping[str, Tensor], # layer → (N,C,h,w), from `feature_maps`
@@ -200,14 +210,7 @@ def plot_feature_maps(
     low,high = (shown.min().item(), shown.max().item()) if shared else (None, None)
     columns = 1+max(map(len, chosen.values()))
     fig,axs = new_figure(len(maps), columns, (1.2+.85*columns, .4+1.02*len(maps)), images=True)
-    for row,(name,m) in zip(axs, maps.items()):
-        small = F.adaptive_avg_pool2d(photos[index].float().cpu(), m.shape[2:])
-        row[0].imshow(small.permute(1, 2, 0).clamp(0, 1), interpolation='nearest')
-        label = f'{name}\n{"×".join(map(str, m.shape[1:]))}\n{int(silent_channels(m).sum())} silent'
-        row[0].text(-.12, .5, label, transform=row[0].transAxes, ha='right', va='center', fontsize=8)
-        for ax,c in zip(row[1:], chosen[name]):
-            ax.imshow(m[index, c].float().cpu(), cmap='inferno', vmin=low, vmax=high, interpolation='nearest')
-            ax.set_title(str(c), fontsize=7, pad=2)
+    for row,(name,m) in zip(axs, maps.items()): _draw_line(row, name, m, photos[index], index, chosen[name], low, high)
     fig.supxlabel(fill(_scale_note(shared, low or 0, high or 0), int(14*fig.get_figwidth())), fontsize=8)
     return fig
 

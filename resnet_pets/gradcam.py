@@ -243,10 +243,13 @@ def film_strip(
     if not -len(photos) <= index < len(photos): raise PetsError(f'no photo {index}: there are {len(photos)}', 'index', 'Count from 0')
     own = {name: m[index][None].float() for name,m in maps.items()}
     top = max(0., *(m.max().item() for m in own.values()))
-    columns = min(columns, 1+len(own)); lines = math.ceil((1+len(own))/columns)
+    columns = min(columns, 1+len(own))
+    lines = math.ceil((1+len(own))/columns)
     fig,axs = new_figure(lines, columns, (1.15*columns, 1.42*lines+.2), images=True)
-    axs.flat[0].imshow(photos[index].permute(1, 2, 0).cpu().clamp(0, 1)); axs.flat[0].set_title('photo', fontsize=7)
-    for ax,(name,m) in zip(list(axs.flat)[1:], own.items()):
+    first,*others = axs.flat
+    first.imshow(photos[index].permute(1, 2, 0).cpu().clamp(0, 1))
+    first.set_title('photo', fontsize=7)
+    for ax,(name,m) in zip(others, own.items()):
         _show_heat(ax, photos[index], _heat(m, top if shared else None)[0])
         ax.set_title(f'{name}\n{m.shape[1]}×{m.shape[2]}', fontsize=7)
     fig.supxlabel(fill(_scale_note('layer', top, shared), int(14*fig.get_figwidth())), fontsize=8)

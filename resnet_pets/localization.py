@@ -38,8 +38,8 @@ def centre_blob(
     width:float=.25 # its standard deviation, as a share of the side
 )->Tensor: # (N,H,W), 1 in the middle
     "A heat map that has not looked at the photo."
-    y,z = (torch.linspace(-.5, .5, n, device=x.device) for n in x.shape[2:])
-    return torch.exp(-(y[:,None]**2+z**2)/(2*width**2)).expand(len(x), -1, -1)
+    down,across = (torch.linspace(-.5, .5, n, device=x.device) for n in x.shape[2:])
+    return torch.exp(-(down[:,None]**2+across**2)/(2*width**2)).expand(len(x), -1, -1)
 
 # %% ../nbs/13b_localization.ipynb #c012
 def _gauss_matrix(n:int, sigma:float)->Tensor: # (n,n): blurs a line of n pixels, mirrored at its ends
@@ -49,6 +49,7 @@ def _gauss_matrix(n:int, sigma:float)->Tensor: # (n,n): blurs a line of n pixels
     place = (torch.arange(n)[:,None]+reach).abs()
     return torch.zeros(n, n).scatter_add_(1, (n-1)-((n-1)-place).abs(), weight)
 
+# %% ../nbs/13b_localization.ipynb #f2109264
 def blurred(
     x:Tensor, # (N,C,H,W)
     width:float=.1 # standard deviation of the Gaussian, as a share of the height
@@ -129,6 +130,7 @@ def _show(ax, photo, heat):
     top = heat.relu().amax()
     ax.imshow(overlay(photo, heat.relu()/(top if top > 0 else 1)))
 
+# %% ../nbs/13b_localization.ipynb #b8db12c1
 def plot_heats(
     photos:Tensor, # (N,3,H,W) in [0,1]
     maps:Mapping[str, Tensor], # title → (N,h,w), signed; what is positive is shown
@@ -163,7 +165,8 @@ def photos_and_regions(
 )->tuple[Tensor, Tensor]: # (N,3,S,S) photos as the network sees them; (N,3,S,S) in [0,1] how much of each pixel is animal, background, border
     "A batch of photos, and their trimaps by the same squeeze and crop. Raises `PetsError` for a trimap of another shape than its photo."
     size = saved.config.data.image_size
-    photos,masks = ([squeeze(file, cache_size(size)) for file in side] for side in ([p.path for p in pets], [trimap_picture(p.trimap) for p in pets]))
+    photos = [squeeze(p.path, cache_size(size)) for p in pets]
+    masks = [squeeze(trimap_picture(p.trimap), cache_size(size)) for p in pets]
     for p,(_,photo),(_,mask) in zip(pets, photos, masks):
         if abs(mask/photo-1) > .03: raise PetsError(f'width by height is {mask:.2f}, that of the photo {photo:.2f}', p.trimap, 'Look at the folder with pets_check')
     aspect = torch.tensor([a for _,a in photos], dtype=torch.float32)
@@ -246,6 +249,7 @@ def _near(regions:Tensor, tolerance:float)->Tensor: # (N,H,W) bool
     tall = F.max_pool2d(regions[:,:1], (2*reach+1, 1), 1, (reach, 0))
     return F.max_pool2d(tall, (1, 2*reach+1), 1, (0, reach))[:,0] > .5
 
+# %% ../nbs/13b_localization.ipynb #0e6d7a32
 def pointing_game(
     maps:Tensor, # (N,H,W), signed
     regions:Tensor, # (N,3,H,W), from `photos_and_regions`
@@ -264,11 +268,12 @@ def plot_pointing(
     tolerance:float=.03 # as for `pointing_game`
 )->Figure: # a panel for each photo
     "The animal's outline, and the hottest pixel: a green dot for a hit, an orange cross for a miss. An empty map has none."
-    fig,axs = new_figure(math.ceil(len(photos)/6), min(6, len(photos)), (1.5*min(6, len(photos)), 1.5*math.ceil(len(photos)/6)), images=True)
+    lines,columns = math.ceil(len(photos)/6), min(6, len(photos))
+    fig,axs = new_figure(lines, columns, (1.5*columns, 1.5*lines), images=True)
     for ax,photo,m,region,hit in zip(axs.flat, photos, maps, regions, pointing_game(maps, regions, tolerance)):
         _show(ax, photo, m)
         ax.contour(region[0].cpu(), [.5], colors='white', linewidths=.8)
         if is_empty(m[None]): continue
-        y,z = divmod(m.argmax().item(), m.shape[1])
-        ax.plot(z, y, 'o' if hit else 'X', color=COLORS['good' if hit else 'bad'], markeredgecolor='white', markersize=8)
+        row,column = divmod(m.argmax().item(), m.shape[1])
+        ax.plot(column, row, 'o' if hit else 'X', color=COLORS['good' if hit else 'bad'], markeredgecolor='white', markersize=8)
     return fig
