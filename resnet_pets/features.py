@@ -189,11 +189,11 @@ def _scale_note(shared:bool, low:float, high:float)->str:
 
 def _draw_line(row, name:str, m:Tensor, photo:Tensor, index:int, channels:list[int], low, high)->None: # axes of one layer, m (N,C,h,w), photo (3,H,W)
     small = F.adaptive_avg_pool2d(photo.float().cpu(), m.shape[2:])
-    row[0].imshow(small.permute(1, 2, 0).clamp(0, 1), interpolation='nearest')
+    row[0].imshow(small.permute(1, 2, 0).clamp(0, 1).numpy(), interpolation='nearest')
     label = f'{name}\n{"×".join(map(str, m.shape[1:]))}\n{int(silent_channels(m).sum())} silent'
     row[0].text(-.12, .5, label, transform=row[0].transAxes, ha='right', va='center', fontsize=8)
     for ax,c in zip(row[1:], channels):
-        ax.imshow(m[index, c].float().cpu(), cmap='inferno', vmin=low, vmax=high, interpolation='nearest')
+        ax.imshow(m[index, c].float().cpu().numpy(), cmap='inferno', vmin=low, vmax=high, interpolation='nearest')
         ax.set_title(str(c), fontsize=7, pad=2)
 
 # %% ../nbs/12_features.ipynb #c065
@@ -259,7 +259,7 @@ def _tiles(pictures:Tensor, gap:int)->Tensor: # (rows,columns,k,k,...) → one p
 def _draw_filters(ax, pictures, labels, columns, color):
     k,gap = pictures.shape[2], 3 if color else int(pictures.shape[2] > 1)
     if color: pictures = torch.cat([pictures, pictures.new_ones(-len(pictures)%columns, *pictures.shape[1:])]).unflatten(0, (-1, columns))
-    ax.imshow(_tiles(pictures[:, :columns], gap), cmap='gray', vmin=0, vmax=1, interpolation='nearest')
+    ax.imshow(_tiles(pictures[:, :columns], gap).numpy(), cmap='gray', vmin=0, vmax=1, interpolation='nearest')
     for i,label in enumerate(labels):
         x,y = (i%columns*(k+gap)+k/2-.5, i//columns*(k+gap)+k-.3) if color else (-1, i*(k+gap)+k/2-.5)
         ax.text(x, y, label, ha='center' if color else 'right', va='top' if color else 'center', fontsize=6)

@@ -223,7 +223,7 @@ def plot_cams(
         if len(m) != len(photos): raise PetsError(f'{len(m)} maps for {len(photos)} photos', title, 'Choose from both alike')
     top = max(0., *(m.max().item() for m in maps.values()))
     fig,axs = new_figure(1+len(maps), len(photos), (1.2+1.15*len(photos), 1.2*(1+len(maps))+.4), images=True)
-    for ax,photo in zip(axs[0], photos): ax.imshow(photo.permute(1, 2, 0).cpu().clamp(0, 1))
+    for ax,photo in zip(axs[0], photos): ax.imshow(photo.permute(1, 2, 0).cpu().clamp(0, 1).numpy())
     for ax,title in zip(axs[0], titles): ax.set_title(title, fontsize=8)
     for row,(title,m) in zip(axs[1:], maps.items()):
         for ax,photo,h in zip(row, photos, _heat(m, top if shared else None)): _show_heat(ax, photo, h)
@@ -247,7 +247,7 @@ def film_strip(
     lines = math.ceil((1+len(own))/columns)
     fig,axs = new_figure(lines, columns, (1.15*columns, 1.42*lines+.2), images=True)
     first,*others = axs.flat
-    first.imshow(photos[index].permute(1, 2, 0).cpu().clamp(0, 1))
+    first.imshow(photos[index].permute(1, 2, 0).cpu().clamp(0, 1).numpy())
     first.set_title('photo', fontsize=7)
     for ax,(name,m) in zip(others, own.items()):
         _show_heat(ax, photos[index], _heat(m, top if shared else None)[0])

@@ -140,7 +140,7 @@ def plot_heats(
     fig,axs = new_figure(len(index), len(maps)+1, (1.35*(len(maps)+1), 1.4*len(index)+.2), images=True)
     for ax,title in zip(axs[0], ('photo', *maps)): ax.set_title(title, fontsize=8)
     for row,i in zip(axs, index):
-        row[0].imshow(photos[i].float().cpu().clamp(0, 1).permute(1, 2, 0))
+        row[0].imshow(photos[i].float().cpu().clamp(0, 1).permute(1, 2, 0).numpy())
         for ax,m in zip(row[1:], maps.values()): _show(ax, photos[i], upsample(m, photos.shape[2:])[i])
     return fig
 
