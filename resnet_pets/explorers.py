@@ -477,7 +477,6 @@ def _shrink(values:np.ndarray, most:int=56)->np.ndarray: # (h,w) uint8, both at 
     scale = min(1, most/max(h, w))
     return values if scale == 1 else np.asarray(Image.fromarray(values).resize((max(1, round(w*scale)), max(1, round(h*scale))), Image.Resampling.BOX))
 
-# %% ../nbs/15_explorers.ipynb #c081
 def _block_data(analysis:Analysis, block:str, channels:int)->dict:
     maps = analysis.maps[block]
     chosen = maps.order[:channels].tolist()
