@@ -189,7 +189,7 @@ def measure_heat(
         maps = compared_maps(model, x, layer, classes, method, answer, place)
         found[0].append(measure_maps(model, x, regions, maps, classes, answer, steps, cells, fill, place))
         if sanity: found[1].append(similarity(randomised_maps(model, x, layer, classes, method, answer, place)))
-    return tuple({k: torch.cat([part[k] for part in parts]) for k in parts[0]} if parts else {} for parts in found)
+    return tuple({k: torch.cat([batch[k] for batch in kind]) for k in kind[0]} if kind else {} for kind in found)
 
 # %% ../nbs/14_faithfulness.ipynb #c116
 @dataclass(eq=False, repr=False)
