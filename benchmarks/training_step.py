@@ -3,10 +3,12 @@
 Compared, on the same premade batches (of 16 photos, or as --batch says) and 37 classes: our `Trainer.train_step` with the optimizer of the recipe `fast`, all 33 blocks at work; torchvision's `resnet101`
 in a plain loop (fp32, contiguous, `AdamW` as it comes, the loss read at each step); and the same `resnet101` with every fast setting
 (our precision by autocast, channels_last, fused AdamW, gradients set to None, the loss never read).
-Left out: making and moving batches, validation, checkpoints, `torch.compile`. Each side has its batches in the memory format that it wants.
+`--compile` adds that one with the network compiled by `torch.compile`.
+Left out: making and moving batches, validation, checkpoints. Each side has its batches in the memory format that it wants.
 Peak memory is that of a fresh process of one side after three steps: all of it, Python and libraries included.
 """
 import json
+from functools import partial
 from itertools import cycle
 import torch, torch.nn.functional as F, torchvision
 from resnet_pets.checkpoints import build_model
@@ -40,8 +42,9 @@ def plain_step(photos, labels, device, precision):
         return loss.item()
     return step
 
-def fast_step(photos, labels, device, precision):
+def fast_step(photos, labels, device, precision, compiled=False):
     model = torchvision.models.resnet101(num_classes=CLASSES).to(device, memory_format=torch.channels_last)
+    if compiled: model.compile(dynamic=False)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     batches = cycle([(x.contiguous(memory_format=torch.channels_last), y) for x,y in zip(photos, labels)])
     def step():
@@ -53,7 +56,8 @@ def fast_step(photos, labels, device, precision):
         optimizer.step()
     return step
 
-SIDES = {'ours': our_step, 'torchvision, plain': plain_step, 'torchvision, fast': fast_step}
+COMPILED = 'torchvision, compiled'
+SIDES = {'ours': our_step, 'torchvision, plain': plain_step, 'torchvision, fast': fast_step, COMPILED: partial(fast_step, compiled=True)}
 
 def make_step(side, px, batch, device, precision):
     generator = torch.Generator().manual_seed(0)
@@ -64,6 +68,7 @@ def make_step(side, px, batch, device, precision):
 def main():
     options = parser(__doc__)
     options.add_argument('--batch', type=int, default=16, help='photos of a step (default 16)')
+    options.add_argument('--compile', action='store_true', help='and with a compiled network; compiling takes minutes on a CPU')
     args = options.parse_args()
     device,(sizes,batch,rounds) = args.device, ((32,), 2, 2) if args.quick else ((64, 128, 224), args.batch, args.rounds)
     if args.child:
@@ -71,14 +76,17 @@ def main():
         step = make_step(side, int(px), batch, device, precision)
         for _ in range(3): step()
         return print(json.dumps(peak_memory(device)))
-    precision,rows,peaks = pick_precision('auto', device), [], []
+    sides = [side for side in SIDES if args.compile or side != COMPILED]
+    precision,rows,tables = pick_precision('auto', device), [], {}
     for px in sizes:
         case = f'{px} px, {precision}'
-        peaks.append({'case': case, **{f'{side}, MB': in_child(side, px, precision) for side in SIDES}})
-        steps = {side: make_step(side, px, batch, device, precision) for side in SIDES}
+        steps = {side: make_step(side, px, batch, device, precision) for side in sides}
+        if args.compile: tables.setdefault('compiling', []).append({'case': case, 'first step, s': timed(steps[COMPILED], device)[0]})
         turns = {side: lambda step=step: timed(lambda: [step() for _ in range(STEPS)], device)[0] for side,step in steps.items()}
-        seconds,photos = take_turns(turns, rounds), dict.fromkeys(SIDES, STEPS*batch)
+        seconds,photos = take_turns(turns, rounds), dict.fromkeys(sides, STEPS*batch)
         rows += [compare(case, 'ours', 'torchvision, plain', seconds, photos, 1.9 if precision == 'bf16' else None), compare(case, 'ours', 'torchvision, fast', seconds, photos, 0.95)]
-    report(args, __doc__, rows, peak_memory=peaks)
+        if args.compile: rows.append(compare(case, COMPILED, 'torchvision, fast', seconds, photos))
+        tables.setdefault('peak_memory', []).append({'case': case, **{f'{side}, MB': in_child(side, px, precision) for side in sides}})
+    report(args, __doc__, rows, **tables)
 
 if __name__ == '__main__': main()
