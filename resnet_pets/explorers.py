@@ -45,7 +45,7 @@ def open_image(
         if not (isinstance(source, (str, Path)) or hasattr(source, 'read')): raise TypeError(f'{type(source).__name__} is no photo')
         return open_photo(source, at_least)
     except PetsError as e: what = e.what
-    except (TypeError, ValueError, OSError) as e: what = f'this photo cannot be read ({e})'
+    except Exception as e: what = f'this photo cannot be read ({e})'   # Pillow may raise anything
     raise PetsError(what, name, 'Choose a photo as JPEG, PNG or WebP')
 
 # %% ../nbs/15_explorers.ipynb #c014

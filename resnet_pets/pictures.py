@@ -130,7 +130,7 @@ def _dry_run(self:Subject, work): # what `work` makes of an empty photo
     try:
         with torch.no_grad(), eval_mode(self.model): return work(to_model(self.model, torch.zeros(1, 3, self.size, self.size)))
     except (RuntimeError, AssertionError) as e:
-        raise PetsError(f"the network refuses a photo of 3×{self.size}×{self.size} float32 ({str(e).splitlines()[0]})", type(self.model).__name__, 'Give the size it takes, Subject(network, size=…), and weights in float32') from e
+        raise PetsError(f"the network refuses a photo of 3×{self.size}×{self.size} float32 ({e})", type(self.model).__name__, 'Give the size it takes, Subject(network, size=…), and weights in float32') from e
 
 @patch(as_prop=True)
 def blocks(self:Subject)->dict[str, str]: # what we call it → the layer's name in the network
