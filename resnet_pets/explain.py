@@ -4,7 +4,7 @@
 
 # %% ../nbs/15a_explain.ipynb #c002
 from __future__ import annotations
-import copy
+import copy, re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL.Image import Image
 from torch import Tensor
-from .core import PetsError, pick_device, save_figure, write_text
+from .core import PetsError, pick_device, save_figure, visible, write_text
 from .data import open_photo
 from .evaluation import SPECIES
 from .checkpoints import Saved
@@ -31,8 +31,9 @@ __all__ = ['chosen_filters', 'species_heats', 'explain_figures', 'explain']
 def chosen_filters(
     model:torch.nn.Module # any network with convolutions larger than 1×1
 )->list[str]: # at most four names
-    "The first, the second, a middle and the last convolution that look at more than one pixel."
+    "The first, the second, a middle and the last convolution that look at more than one pixel. Raises `PetsError` if none does."
     names = [name for name,layer in conv_layers(model).items() if max(layer.kernel_size) > 1]
+    if not names: raise PetsError('no convolution looks at more than one pixel', type(model).__name__, 'Give a network with larger ones')
     return list(dict.fromkeys(names[i] for i in (0, min(1, len(names)-1), len(names)//2, -1)))
 
 # %% ../nbs/15a_explain.ipynb #c011
@@ -65,7 +66,8 @@ def explain_figures(
     images:Mapping[str, Image], # name → photo, RGB; N of them
     device:str|torch.device='cpu' # where
 )->dict[str, Figure]: # 'filters', 'cams', and of each photo '1_maps', '1_depth', …
-    "Look into a network with a few photos."
+    "Look into a network with a few photos. Raises `PetsError` if there is none."
+    if not images: raise PetsError('there is no photo to look at', 'images', 'Give at least one')
     model = copy.deepcopy(uncompiled(saved.model)).to(device)
     seen = replace(subject(saved), model=model)
     squares = [seen.square(image, seen.size) for image in images.values()]
@@ -92,11 +94,13 @@ def _heat_section(heat:Faithfulness|None)->list[str]:
     if not heat: return []
     return ['## Is the heat on the animal?', f'{heat.title}, means over {len(heat.photos)} validation photos with 95% intervals, beside baselines:', heat.table.markdown(), _ABOUT_HEAT]
 
+def _safe(name)->str: return re.sub(r'[\\\[\]<>]', r'\\\g<0>', visible(name))   # in Markdown
+
 def _page(title, names, figures, heat)->str: # `figures`: key → file
     def picture(key, alt): return f'![{alt}](figures/{figures[key].name})'
     parts = [f'# {title}', '## Filters', picture('filters', 'filters of four layers'), '## What speaks for a cat, and what for a dog',
         'Above each photo, the species that the network names and its logit.', picture('cams', 'Grad-CAM of both species'), *_heat_section(heat)]
-    for i,name in enumerate(names, 1): parts += [f'## {name}', picture(f'{i}_maps', f'feature maps of {name}'), picture(f'{i}_depth', f'heat by depth of {name}')]
+    for i,name in enumerate(map(_safe, names), 1): parts += [f'## {name}', picture(f'{i}_maps', f'feature maps of {name}'), picture(f'{i}_depth', f'heat by depth of {name}')]
     return '\n\n'.join(parts)+'\n'
 
 # %% ../nbs/15a_explain.ipynb #c024

@@ -7,7 +7,7 @@ from __future__ import annotations
 import html, io, json
 from base64 import b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,33 +33,37 @@ def open_image(
     at_least:int=0 # a large JPEG may be decoded smaller, but with at least this many pixels a side
 )->Image.Image: # RGB, upright
     "Open a photo from wherever it is; raises `PetsError` with its name if it can't be read."
-    from resnet_pets.data import open_photo
+    from resnet_pets.data import _rgb, open_photo
     try:
-        if isinstance(source, np.ndarray): source = Image.fromarray(source)
-        if not isinstance(source, Image.Image):
-            return open_photo(io.BytesIO(source) if isinstance(source, (bytes, memoryview)) else source, at_least)
-        photo = ImageOps.exif_transpose(source).convert('RGBA')
-        return Image.alpha_composite(Image.new('RGBA', photo.size, 'white'), photo).convert('RGB')
+        if isinstance(source, np.ndarray):
+            if (source.ndim, *source.shape[2:]) not in ((2,), (3, 3), (3, 4)) or source.dtype != np.uint8: raise TypeError(f'an array {source.shape} of {source.dtype}, not (H,W,3) of uint8')
+            source = Image.fromarray(source)
+        if isinstance(source, Image.Image):
+            if 0 in source.size: raise ValueError('it has no pixels')
+            return _rgb(ImageOps.exif_transpose(source))
+        if isinstance(source, (bytes, bytearray, memoryview)): source = io.BytesIO(source)
+        if not (isinstance(source, (str, Path)) or hasattr(source, 'read')): raise TypeError(f'{type(source).__name__} is no photo')
+        return open_photo(source, at_least)
     except PetsError as e: what = e.what
-    except (TypeError, ValueError, OSError) as e: what = f'this photo cannot be read ({e})'
+    except Exception as e: what = f'this photo cannot be read ({e})'   # Pillow may raise anything
     raise PetsError(what, name, 'Choose a photo as JPEG, PNG or WebP')
 
-# %% ../nbs/15_explorers.ipynb #c013
+# %% ../nbs/15_explorers.ipynb #c014
 def _free_name(name:str, taken)->str:
     return next(n for i in range(1, len(taken)+2) if (n := name if i == 1 else f'{name} ({i})') not in taken)
 
-# %% ../nbs/15_explorers.ipynb #c014
 def name_photos(
     images:Any # name → photo as for `open_image`; or a list of photos, or of records with `name` and `path`; or one of them; or a folder of the data set
 )->dict: # name → photo
     "Photos by name: that of the file, or a number."
+    if images is None: return {}
     if isinstance(images, Mapping): return dict(images)
     if isinstance(images, (str, Path)) and Path(images).is_dir():
         from resnet_pets.data import read_pets
         images = read_pets(images)
-    if isinstance(images, (str, bytes, Path, np.ndarray, Image.Image)) or hasattr(images, 'path'): images = [images]
+    one = isinstance(images, (str, bytes, bytearray, memoryview, np.ndarray)) or hasattr(images, 'path') or hasattr(images, 'read')
     named = {}
-    for i,image in enumerate(images or []):
+    for i,image in enumerate([images] if one or not isinstance(images, Iterable) else images):
         record = hasattr(image, 'path')
         name = image.name if record else Path(image).stem if isinstance(image, (str, Path)) else f'photo {i+1}'
         named[_free_name(name, named)] = image.path if record else image
@@ -94,6 +98,7 @@ class Desk:
     ):
         self.subjects = {name: subject(m) for name,m in (model if isinstance(model, Mapping) else {'model': model}).items()}
         self.photos,self.memory,self.uploads = name_photos(images), Memory(memory_mb), []
+        if not self.subjects: raise PetsError('there is no network to look into', 'model', 'Give at least one')
         if not self.photos: raise PetsError('there is no photo to look at', 'images', 'Give at least one')
         self.side = max(3*s.size for s in self.subjects.values())   # more pixels are of no use
     def __repr__(self): return f"Desk: {len(self.photos)} photos, {', '.join(self.subjects)}; {self.memory}"
@@ -112,7 +117,7 @@ def add(self:Desk,
     content:bytes # of the file; raises `PetsError` if they are no photo
 )->str: # the name it got
     "Take in an upload, shrunk to what is of use; of uploads the last 20 stay."
-    photo,name = open_image(content, name, self.side),_free_name(Path(name).stem, self.photos)
+    photo,name = open_image(content, name, self.side),_free_name(Path(name).stem or 'photo', self.photos)
     photo.thumbnail((2*self.side, 2*self.side))
     self.photos[name],self.uploads = photo,[*self.uploads, name]
     while len(self.uploads) > 20: self._forget(self.uploads.pop(0))
@@ -128,6 +133,7 @@ class _Explorer:
     "A photo, an upload, one line for messages, and controls that never run the network."
     def __init__(self, model, images, memory_mb):
         import ipywidgets as w
+        if isinstance(model, Desk) and images is not None: raise PetsError('a desk has photos of its own', 'images', 'Give the desk alone, or the network and the photos')
         self.w,self.desk = w,model if isinstance(model, Desk) else Desk(model, images, memory_mb)
         self.moving,self.shows,self.analyses,self.held = False,{},{},[]
         self.photo = self.control(w.Dropdown, 'photo', options=list(self.desk.photos))
@@ -256,7 +262,7 @@ class FeatureMapExplorer(_Explorer):
     "Walk a photo through the network: blocks, their strongest channels, and one channel large over the photo."
     def __init__(self,
         model:Any, # a network as for `subject`, or several: name → network; or a `Desk`
-        images:Any, # as for `name_photos`; None with a desk, which has its own
+        images:Any=None, # as for `name_photos`; with a desk none, it has its own
         memory_mb:float=256 # of photos that are kept besides the one on the screen
     ):
         super().__init__(model, images, memory_mb)
@@ -326,7 +332,7 @@ class GradCamExplorer(_Explorer):
     "Where a network looks: probabilities, two heat maps side by side, and the way through the depth."
     def __init__(self,
         model:Any, # a network as for `subject`, or several: name → network; or a `Desk`
-        images:Any, # as for `name_photos`; None with a desk, which has its own
+        images:Any=None, # as for `name_photos`; with a desk none, it has its own
         memory_mb:float=256 # of photos that are kept besides the one on the screen
     ):
         super().__init__(model, images, memory_mb)
@@ -390,9 +396,10 @@ def hardest(
     species:str='both', # or 'cat' or 'dog'
     breed:str='all' # or one of its breeds
 )->list[int]: # rows of `predictions`
-    "Photos called wrongly, the surest first; or all photos, the least certain first."
-    from resnet_pets.evaluation import SPECIES
-    for value,known in ((show, ('wrong', 'least certain')), (species, ('both', *SPECIES))):
+    "Photos called wrongly, the surest first; or all photos, the least certain first. Raises `PetsError` for a choice that there is not."
+    from resnet_pets.evaluation import SPECIES, Predictions
+    if not isinstance(predictions, Predictions): raise PetsError(f'{type(predictions).__name__} is no table of predictions', 'predictions', 'Give run.predictions or Predictions.load(file)')
+    for value,known in ((show, ('wrong', 'least certain')), (species, ('both', *SPECIES)), (breed, ('all', *sorted(set(predictions.breed))))):
         if value not in known: raise PetsError(f"no choice '{value}'", 'hardest', nearest(value, known))
     certain,correct = predictions.z.abs().tolist(), predictions.correct.tolist()
     kinds = [SPECIES[s] for s in predictions.species.tolist()]
@@ -402,7 +409,7 @@ def hardest(
 # %% ../nbs/15_explorers.ipynb #c071
 def _photos_of(model, images)->dict: # name → photo
     if images is None:
-        if not hasattr(model, 'config'): raise PetsError('where are the photos?', 'images', 'Give their folder')
+        if not hasattr(model, 'config'): raise PetsError('this network does not tell where its photos are', 'images', 'Give their folder')
         from resnet_pets.runs import photo_folder
         images = photo_folder(model.config)
     return name_photos(images)
@@ -434,7 +441,7 @@ class MistakeExplorer(_Explorer):
         self.show,self.look = _choice(self, 'show', ['wrong', 'least certain']),_choice(self, 'look at', ['feature maps', 'Grad-CAM'])
         self.species,self.breed = (control(w.Dropdown, k, options=o) for k,o in dict(species=['both', 'cat', 'dog'], breed=['all', *breeds]).items())
         self.page,self.tiles = control(w.BoundedIntText, 'page', value=1, min=1, max=1), _Tiles(w, 12, 6, 112, self.pick, 'photo')
-        self.maps,self.heat = FeatureMapExplorer(self.desk, None), GradCamExplorer(self.desk, None)
+        self.maps,self.heat = FeatureMapExplorer(self.desk), GradCamExplorer(self.desk)
         self.widget = _page(self, [self.show, self.species, self.breed, self.page], [self.tiles.widget], [self.look], [self.maps.widget, self.heat.widget])
         self._moved(dict(owner=self.show))
     def pick(self,
@@ -508,7 +515,8 @@ def export_explorer(
     title:str='Inside a network', # its heading
     channels:int=24 # the strongest ones, of each block
 )->Path: # the same path
-    "Both explorers as one web page that works offline and without a kernel."
+    "Both explorers as one web page that works offline and without a kernel. Raises `PetsError` for several networks, or for no photo or channel."
+    if channels < 1: raise PetsError(f'{channels} channels to show', 'channels', 'Give at least 1')
     desk = Desk(model, images)
     if len(desk.subjects) > 1: raise PetsError(f'{len(desk.subjects)} networks', 'model', 'A page shows one; export each by itself')
     seen = next(iter(desk.subjects.values()))
@@ -516,6 +524,6 @@ def export_explorer(
         'Feature maps: small pictures from dark (0, or the lowest value of a channel that goes below 0) to yellow (its highest value, or 0 if it has none above); over the photo from clear to yellow. '
         'Heat maps: from clear (nothing here speaks for the class) to yellow (the most, by the scale under the map). Made with resnet_pets.')
     data = page_data({name: desk.analysis(name, next(iter(desk.subjects))) for name in desk.photos}, about, channels)
-    page = (files('resnet_pets')/'assets/explorer.html').read_text(encoding='utf-8')
+    head,tail = (files('resnet_pets')/'assets/explorer.html').read_text(encoding='utf-8').split('{{data}}')
     text = json.dumps(data, separators=(',', ':'), ensure_ascii=False).replace('<', '\\u003c')
-    return write_text(path, page.replace('{{title}}', html.escape(title)).replace('{{data}}', text))
+    return write_text(path, head.replace('{{title}}', html.escape(title)) + text + tail)

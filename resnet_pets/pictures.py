@@ -5,6 +5,7 @@
 # %% ../nbs/14a_pictures.ipynb #c002
 from __future__ import annotations
 import html, io
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,7 +14,7 @@ import numpy as np, torch
 from PIL import Image, ImageOps
 from torch import nn, Tensor
 from fastcore.basics import patch
-from .core import PetsError, eval_mode
+from .core import PetsError, eval_mode, nearest
 from .features import block_names, to_model
 from .gradcam import METHODS, activations_and_gradients
 
@@ -78,7 +79,8 @@ def jpeg(
 def softmax_answer(
     logits:Tensor # (N,K)
 )->tuple[Tensor, Tensor]: # scores to explain and probabilities, (N,C) each; C is K, or 2 for a single logit
-    "Each logit is a class; a single one speaks for the second of two classes, and minus the logit for the first."
+    "Each logit is a class; a single one speaks for the second of two classes, and minus the logit for the first. Raises `PetsError` if they are no logits."
+    if not isinstance(logits, Tensor) or logits.ndim != 2: raise PetsError(f'{tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__} are no logits', 'output of the network', 'Give Subject(…, answer=…), which makes scores and probabilities (N,C) of it')
     if logits.shape[1] > 1: return logits, logits.softmax(1)
     scores = torch.cat([-logits, logits], 1)
     return scores, scores.sigmoid()
@@ -94,7 +96,7 @@ def center_square(
 # %% ../nbs/14a_pictures.ipynb #c027
 @dataclass(eq=False)
 class Subject:
-    "A network to look into, the way from a photo to its input, and from its output to an answer."
+    "A network to look into, the way from a photo to its input, and from its output to an answer. Raises `PetsError` for values that can't be."
     model:nn.Module # any network with convolutions; left as it was
     size:int=224 # pixels a side of its input
     mean:Sequence[float]=(0.485, 0.456, 0.406) # of the channels, in [0,1]
@@ -103,32 +105,51 @@ class Subject:
     top:int=5 # classes to explain at most: the likeliest
     answer:Callable=softmax_answer # output → scores to explain and probabilities, (N,C) each
     square:Callable=center_square # (photo, size) → what the network sees of it, (size,size,3) uint8
-    def __repr__(self): return f"Subject: {type(self.model).__name__} at {self.size} px, {'classes by number' if self.classes is None else ', '.join(self.classes)}"
-    def input(self,
-        square:np.ndarray # (size,size,3) uint8
-    )->Tensor: # (1,3,size,size), normalised
-        "The input of the network."
-        mean,std = (torch.tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (self.mean, self.std))
-        return ((torch.from_numpy(square.copy()).permute(2, 0, 1)/255-mean)/std)[None]
+    def __post_init__(self):
+        for k in ('size', 'top'):
+            if not isinstance(v := getattr(self, k), int) or v < 1: raise PetsError(f'{v!r} is no whole number above 0', k, f'Give Subject(…, {k}={224 if k == "size" else 5}), for example')
+        for k in ('mean', 'std'):
+            if np.shape(v := getattr(self, k)) != (3,): raise PetsError(f'{v!r} is not one number for each channel', k, 'Give three, for red, green and blue')
+    def __repr__(self):
+        names = 'classes by number' if self.classes is None else ', '.join(map(str, self.classes)) if len(self.classes) <= 5 else f'{len(self.classes)} classes'
+        return f'Subject: {type(self.model).__name__} at {self.size} px, {names}'
+
+# %% ../nbs/14a_pictures.ipynb #3d7a04eb
+@patch
+def input(self:Subject,
+    square:np.ndarray # (size,size,3) uint8
+)->Tensor: # (1,3,size,size), normalised
+    "The input of the network. Raises `PetsError` if the square is another one."
+    if square.shape != (self.size, self.size, 3) or square.dtype != np.uint8: raise PetsError(f'{square.shape} {square.dtype} is no square of {self.size} px', 'square', 'Give the photo in RGB, and its square as uint8')
+    mean,std = (torch.tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (self.mean, self.std))
+    return ((torch.from_numpy(square.copy()).permute(2, 0, 1)/255-mean)/std)[None]
 
 # %% ../nbs/14a_pictures.ipynb #c030
+@patch
+def _dry_run(self:Subject, work): # what `work` makes of an empty photo
+    try:
+        with torch.no_grad(), eval_mode(self.model): return work(to_model(self.model, torch.zeros(1, 3, self.size, self.size)))
+    except (RuntimeError, AssertionError) as e:
+        raise PetsError(f"the network refuses a photo of 3×{self.size}×{self.size} float32 ({e})", type(self.model).__name__, 'Give the size it takes, Subject(network, size=…), and weights in float32') from e
+
 @patch(as_prop=True)
 def blocks(self:Subject)->dict[str, str]: # what we call it → the layer's name in the network
-    "The places to stop at: the stem and every block."
+    "The places to stop at: the stem and every block. Raises `PetsError` if the network does not take photos of this size."
     if not hasattr(self, '_blocks'):
-        names = block_names(self.model, torch.zeros(1, 3, self.size, self.size))
+        names = self._dry_run(lambda x: block_names(self.model, x))
         self._blocks = {'stem' if i == 0 and len(names) > 1 and '.' not in name else name: name for i,name in enumerate(names)}
     return self._blocks
 
 # %% ../nbs/14a_pictures.ipynb #c032
 @patch(as_prop=True)
-def names(self:Subject)->list[str]: # (C) of the classes
+def names(self:Subject)->list[str]: # (C) of the classes, each another one
     "The names of the classes; a dry run counts them. Raises `PetsError` if `classes` are not as many."
     if not hasattr(self, '_names'):
-        x = torch.zeros(1, 3, self.size, self.size)
-        with torch.no_grad(), eval_mode(self.model): n = self.answer(self.model(to_model(self.model, x)))[1].shape[1]
-        if self.classes is not None and len(self.classes) != n: raise PetsError(f'{len(self.classes)} names for {n} classes', 'classes', 'Give one for each')
-        self._names = [f'class {i}' for i in range(n)] if self.classes is None else list(self.classes)
+        n = self._dry_run(lambda x: self.answer(self.model(x))[1].shape[1])
+        names = [f'class {i}' for i in range(n)] if self.classes is None else list(map(str, self.classes))
+        if len(names) != n: raise PetsError(f'{len(names)} names for {n} classes', 'classes', 'Give one for each')
+        times = Counter(names)
+        self._names = [f'{name} ({i})' if times[name] > 1 else name for i,name in enumerate(names)]
     return self._names
 
 # %% ../nbs/14a_pictures.ipynb #c035
@@ -171,7 +192,8 @@ class Maps:
 def pack_maps(
     maps:Tensor # (C,h,w)
 )->Maps:
-    "Channels as bytes."
+    "Channels as bytes. Raises `PetsError` for anything but the maps of one photo."
+    if maps.ndim != 3: raise PetsError(f'{tuple(maps.shape)} are not the channels of one photo', 'maps', 'Give (C,h,w); of a batch maps[i]')
     maps,places = maps.float(),(1, 2)
     low,high = maps.amin(places).clamp(max=0), maps.amax(places).clamp(min=0)
     step = ((high-low)/255).clamp(min=1e-30)[:,None,None]
@@ -208,7 +230,7 @@ def analyse(
     subject:Subject, # the network
     photo:Image.Image # RGB
 )->Analysis:
-    "Feature maps, probabilities and heat maps of all blocks, classes and methods, in one forward and one backward pass."
+    "Feature maps, probabilities and heat maps of all blocks, classes and methods, in one forward and one backward pass. Raises `PetsError` if the network answers nan."
     square,n,found = subject.square(photo, subject.size), min(subject.top, len(subject.names)), {}
     def target(output):
         scores,probabilities = subject.answer(output)
@@ -217,6 +239,7 @@ def analyse(
         found['chosen'] = chosen.tolist()
         return scores[torch.arange(n), chosen]
     ran = activations_and_gradients(subject.model, subject.input(square).repeat(n, 1, 1, 1), list(subject.blocks.values()), target)
+    if not found['p'].isfinite().all(): raise PetsError('the network answered nan', type(subject.model).__name__, 'Its weights have diverged, or a std is 0')
     classes,maps,cams = [subject.names[k] for k in found['chosen']], {}, {}
     for block,layer in subject.blocks.items():
         a,g = ran.activations[layer], ran.gradients[layer]
@@ -228,14 +251,23 @@ def analyse(
 # %% ../nbs/14a_pictures.ipynb #c049
 SIDE = 320 # pixels of the large pictures
 
+def _require(value, known, what):
+    if value not in known: raise PetsError(f"no {what} '{value}'", what, nearest(value, known))
+
+def _maps_of(analysis, block, channel)->Maps:
+    _require(block, analysis.maps, 'block')
+    if not 0 <= channel < len(analysis.maps[block].values): raise PetsError(f'no channel {channel}: {block} has {len(analysis.maps[block].values)}', 'channel', 'Count from 0')
+    return analysis.maps[block]
+
+# %% ../nbs/14a_pictures.ipynb #c52cd894
 def channel_picture(
     analysis:Analysis,
     block:str, # one of `analysis.blocks`
     channel:int, # its number
     opacity:float=.8 # of the colour where the channel is strongest
 )->Image.Image: # RGB
-    "One channel of a block, over the photo."
-    return color_over(analysis.grey(SIDE), analysis.maps[block].values[channel], opacity, 'viridis')
+    "One channel of a block, over the photo. Raises `PetsError` if there is no such block or channel."
+    return color_over(analysis.grey(SIDE), _maps_of(analysis, block, channel).values[channel], opacity, 'viridis')
 
 # %% ../nbs/14a_pictures.ipynb #c050
 def channel_tile(
@@ -244,8 +276,8 @@ def channel_tile(
     channel:int, # its number
     side:int=72 # pixels
 )->Image.Image: # RGB
-    "One channel as a small picture, value by value."
-    return paint(enlarge(analysis.maps[block].values[channel], side, smooth=False), 'viridis')
+    "One channel as a small picture, value by value. Raises `PetsError` if there is no such block or channel."
+    return paint(enlarge(_maps_of(analysis, block, channel).values[channel], side, smooth=False), 'viridis')
 
 # %% ../nbs/14a_pictures.ipynb #c052
 def channel_facts(
@@ -253,8 +285,8 @@ def channel_facts(
     block:str, # one of `analysis.blocks`
     channel:int # its number
 )->str:
-    "A channel in numbers: its rank, mean, largest value and where that is."
-    maps = analysis.maps[block]
+    "A channel in numbers: its rank, mean, largest value and where that is. Raises `PetsError` if there is no such block or channel."
+    maps = _maps_of(analysis, block, channel)
     c,h,w = maps.shape
     rank = int(np.flatnonzero(maps.order == channel)[0])+1
     start = f'channel {channel}, number {rank} of {c} by strength'
@@ -265,12 +297,12 @@ def channel_facts(
 
 # %% ../nbs/14a_pictures.ipynb #c056
 def heat_values(
-    cam:np.ndarray, # (h,w), not below 0
+    cam:np.ndarray, # (h,w); what is below 0 counts as 0
     top:float|None=None # what shall be hottest; by default the largest value
 )->np.ndarray: # (h,w) uint8
-    "A heat map as bytes; one that is 0 everywhere stays 0."
+    "A heat map as bytes; one that is nowhere above 0 is 0 everywhere."
     top = float(cam.max()) if top is None else top
-    return (cam*(255/top) if top else cam).clip(0, 255).round().astype(np.uint8)
+    return (cam*(255/top) if top > 0 else cam).clip(0, 255).round().astype(np.uint8)
 
 # %% ../nbs/14a_pictures.ipynb #c057
 def heat_picture(
@@ -282,7 +314,8 @@ def heat_picture(
     top:float|None=None, # what shall be hottest; by default the largest value
     side:int=SIDE # pixels
 )->Image.Image: # RGB
-    "Where the network looks for a class, at a block, over the photo."
+    "Where the network looks for a class, at a block, over the photo. Raises `PetsError` if one of them is unknown."
+    for value,known,what in ((block, analysis.blocks, 'block'), (name, analysis.classes, 'class'), (method, METHODS, 'method')): _require(value, known, what)
     return color_over(analysis.grey(side), heat_values(analysis.cams[block, name, method], top), opacity)
 
 # %% ../nbs/14a_pictures.ipynb #c060
@@ -343,7 +376,8 @@ def diary_html(
     analysis:Analysis,
     block:str # where we stand
 )->str:
-    "The shape diary, with a mark at a block."
+    "The shape diary, with a mark at a block. Raises `PetsError` if there is no such block."
+    _require(block, analysis.maps, 'block')
     shapes,rows,cell = {b: m.shape for b,m in analysis.maps.items()}, '', 'style="text-align:left;font-weight:inherit;padding:2px 20px 2px 0;line-height:1.3;white-space:nowrap"'
     for name,group in stages(shapes).items():
         here = block in group
