@@ -77,7 +77,9 @@ class Memory:
     ): self.limit,self.kept = megabytes*1e6,OrderedDict()
     def __repr__(self): return f'Memory: {len(self.kept)} kept, {self.nbytes/1e6:.1f} of {self.limit/1e6:.1f} MB'
     @property
-    def nbytes(self)->int: return sum(v.nbytes for v in self.kept.values())
+    def nbytes(self)->int:
+        "Bytes that are kept."
+        return sum(v.nbytes for v in self.kept.values())
     def get(self,
         key:Hashable, # what it is called
         make:Callable # without arguments, makes it; has `nbytes`

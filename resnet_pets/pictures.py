@@ -184,9 +184,13 @@ class Maps:
     order:np.ndarray # (C,) the channels by their mean absolute value, strongest first
     def __repr__(self): return f"Maps: {' × '.join(map(str, self.shape))}"
     @property
-    def nbytes(self)->int: return sum(v.nbytes for v in vars(self).values())
+    def nbytes(self)->int:
+        "Bytes of memory."
+        return sum(v.nbytes for v in vars(self).values())
     @property
-    def shape(self)->tuple[int, int, int]: return self.values.shape
+    def shape(self)->tuple[int, int, int]:
+        "(C,h,w)"
+        return self.values.shape
 
 # %% ../nbs/14a_pictures.ipynb #c040
 def pack_maps(
@@ -214,9 +218,12 @@ class Analysis:
     greys:dict=field(default_factory=dict) # size → the photo in grey
     def __repr__(self): return f'Analysis of a photo: {len(self.maps)} blocks, {len(self.classes)} classes, {len(self.cams)} heat maps, {self.nbytes/1e6:.1f} MB'
     @property
-    def blocks(self)->list[str]: return list(self.maps)
+    def blocks(self)->list[str]:
+        "Names of the blocks, from the stem on."
+        return list(self.maps)
     @property
-    def nbytes(self)->int: # of memory
+    def nbytes(self)->int:
+        "Bytes of memory, the grey photos that were asked for included."
         return self.photo.nbytes + sum(v.nbytes for part in (self.maps, self.cams) for v in part.values()) + sum(side**2 for side in self.greys)
     def grey(self,
         side:int # pixels
