@@ -48,7 +48,7 @@ def _word(text): # an empty word is a slip, as of "$RUN" where RUN is not set
 
 class _Help(argparse.RawDescriptionHelpFormatter):
     def _get_help_string(self, action):
-        shows = action.option_strings and action.default and action.default is not argparse.SUPPRESS
+        shows = action.option_strings and action.nargs != 0 and action.default is not argparse.SUPPRESS
         return action.help + ' (default: %(default)s)'*bool(shows)
 
 # %% ../nbs/16_cli.ipynb #c010
@@ -61,12 +61,12 @@ def make_parser(
     helps,kinds = docments(f),get_type_hints(f)
     for p in inspect.signature(f).parameters.values():
         kind,how = kinds[p.name],dict(help=(helps[p.name] or '').replace('%', '%%'))
-        if kind is list: how |= dict(nargs='*' if p.default == () else '+')
+        if kind is list: how |= dict(type=_word, nargs='+') if p.default is p.empty else dict(type=_word, nargs='*', default=p.default)
         elif kind in (int, float): how |= dict(type=kind)
-        elif kind is not bool: how |= dict(choices=get_args(kind) or None)
-        if p.default is p.empty or kind is list: parser.add_argument(p.name, **dict(type=_word) | how)
+        elif kind is not bool: how |= dict(type=_word, choices=get_args(kind) or None)
+        if p.default is p.empty or kind is list: parser.add_argument(p.name, **how)
         elif kind is bool: parser.add_argument(_option(p.name), action='store_true', **how)
-        else: parser.add_argument(_option(p.name), default=p.default, **how)
+        else: parser.add_argument(_option(p.name), default=argparse.SUPPRESS if p.default == '' else p.default, **how)
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     return parser
 
@@ -245,7 +245,7 @@ def pets_compare(
     print(Table([{'': name} | row for name,row in zip(runs, results)]))
     changed = differences({name: r.config for name,r in runs.items()})
     print(f"\n{changed if changed.rows else 'The experiments are the same.'}\n\n{in_words(ranking, calls)}")
-    if split == 'val': print('These photos also chose the epoch of each run; --split test asks innocent ones.')
+    if split == 'val': print('These photos also chose the epoch of each run; --split test asks photos that chose nothing.')
 
 # %% ../nbs/16_cli.ipynb #c060
 def find_photos(

@@ -129,7 +129,7 @@ FORMATS = dict(pt2=(write_pt2, read_pt2), onnx=(write_onnx, read_onnx))
 
 def _need_onnx():
     missing = [name for name in ('onnx', 'onnxscript', 'onnxruntime') if not find_spec(name)]
-    if missing: raise PetsError(f"{', '.join(missing)} not installed", 'model.onnx', 'pip install '+' '.join(missing))
+    if missing: raise PetsError(f"{', '.join(missing)} not installed", 'model.onnx', f"pip install {' '.join(missing)}, or choose the format pt2, which needs nothing more")
 
 # %% ../nbs/15b_export.ipynb #fbb37d7a
 def export_run(
