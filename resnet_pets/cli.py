@@ -76,7 +76,9 @@ def one_line(
 )->str:
     "An error as one line for stderr."
     if isinstance(error, PetsError): return str(error)
-    if isinstance(error, OSError): return str(PetsError(error.strerror or str(error), error.filename2 or error.filename or 'system'))
+    if isinstance(error, OSError):
+        fix = 'A folder is needed here' if isinstance(error, (FileExistsError, NotADirectoryError)) else ''
+        return str(PetsError(error.strerror or str(error), error.filename2 or error.filename or 'system', fix))
     return f'unexpected {type(error).__name__}: {" ".join(str(error).split())}. Run again with --debug and report it'
 
 # %% ../nbs/16_cli.ipynb #c014
@@ -242,7 +244,7 @@ def pets_compare(
     answers = [r.answers(split) for r in runs.values()]
     ranking,calls = delong(*answers), mcnemar(*answers)
     results = compare_runs(*runs.values(), splits=[split]).rows
-    print(Table([{'': name} | row for name,row in zip(runs, results)]))
+    print(Table([{'': name} | row for name,row in zip(runs, results)], digits=1))
     changed = differences({name: r.config for name,r in runs.items()})
     print(f"\n{changed if changed.rows else 'The experiments are the same.'}\n\n{in_words(ranking, calls)}")
     if split == 'val': print('These photos also chose the epoch of each run; --split test asks photos that chose nothing.')

@@ -146,5 +146,5 @@ def export_run(
         with atomic_write(path) as tmp:
             write(program, facts, tmp)
             difference = disagreement(portable, read(tmp), size)
-        rows.append(dict(file=str(path), MB=round(path.stat().st_size/1e6, 1), largest_difference=f'{difference:.1e}'))
-    return Table(rows)
+        rows.append(dict(file=str(path), MB=path.stat().st_size/1e6, largest_difference=f'{difference:.1e}'))
+    return Table(rows, digits=1)
