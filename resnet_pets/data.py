@@ -142,7 +142,7 @@ def read_pets(
     "A record for each listed photo that is there; raises `PetsError` if none is."
     pets = [p for p in read_list(folder) if p.path.is_file()]
     if pets: return pets
-    raise PetsError('no photos here' if Path(folder).is_dir() else 'no such folder', folder, 'Expected: images/NAME.jpg and annotations/{list,trainval,test}.txt. `download` fetches such a folder, `draw_pets` draws one')
+    raise PetsError('no photos here' if Path(folder).is_dir() else 'no such folder', folder, 'Expected: images/NAME.jpg and, if there are any, annotations/{list,trainval,test}.txt. Without photos: data.source=official downloads some, data.source=drawn draws some')
 
 # %% ../nbs/03_data.ipynb #6e5a8a65
 def select(
@@ -316,7 +316,7 @@ class PhotoCheck:
     def passed(self)->bool:
         "Whether there is no fault; notes do no harm."
         return not self.faults
-    def __repr__(self): return f'{self.folder}: {len(self.faults)} faults, {len(self.notes)} notes\n{self.table}\n{self.summary}'
+    def __repr__(self): return f'{self.folder}: {len(self.faults)} faults, {len(self.notes)} notes\n{self.table}'+(f'\n{self.summary}' if self.findings else '')
 
 # %% ../nbs/03_data.ipynb #83451c8d
 @patch(as_prop=True)

@@ -53,14 +53,14 @@ def _free_name(name:str, taken)->str:
     return next(n for i in range(1, len(taken)+2) if (n := name if i == 1 else f'{name} ({i})') not in taken)
 
 def name_photos(
-    images:Any # name → photo as for `open_image`; or a list of photos, or of records with `name` and `path`; or one of them; or a folder of the data set
+    images:Any # name → photo as for `open_image`; or a list of photos, or of records with `name` and `path`; or one of them; or a folder of photos or of the data set
 )->dict: # name → photo
     "Photos by name: that of the file, or a number."
     if images is None: return {}
     if isinstance(images, Mapping): return dict(images)
     if isinstance(images, (str, Path)) and Path(images).is_dir():
-        from resnet_pets.data import read_pets
-        images = read_pets(images)
+        from resnet_pets.data import PHOTO_ENDINGS, read_pets
+        images = read_pets(images) if (Path(images)/'images').is_dir() else sorted(p for p in Path(images).iterdir() if p.suffix.lower() in PHOTO_ENDINGS)
     one = isinstance(images, (str, bytes, bytearray, memoryview, np.ndarray)) or hasattr(images, 'path') or hasattr(images, 'read')
     named = {}
     for i,image in enumerate([images] if one or not isinstance(images, Iterable) else images):

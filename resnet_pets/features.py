@@ -288,7 +288,8 @@ def plot_filters(
     panels = [_panel(title, w, filters, slices, tops[title]) for title,w in weights.items()]
     columns = min(columns, len(panels))
     lines = math.ceil(len(panels)/columns)
-    fig,axs = new_figure(lines, columns, (2.6*columns, lines*(2.2*max(p[-1] for p in panels)+.3)+.2), images=True)
+    wide = max([2.6, *(.65*p[2] for p in panels if p[3])])   # inches of a panel
+    fig,axs = new_figure(lines, columns, (wide*columns, lines*(.85*wide*max(p[-1] for p in panels)+.3)+.2), images=True)
     fig.get_layout_engine().set(wspace=.12)
     for ax,(title,w),(pictures,labels,across,color,_) in zip(axs.flat, weights.items(), panels):
         _draw_filters(ax, pictures, labels, across, color)

@@ -124,7 +124,7 @@ def answers(self:Run,
     split:str='val' # or 'test'
 )->Predictions:
     "The predictions of one split; `PetsError` if it was not evaluated."
-    if not self.finished: raise PetsError('this run is not finished', self.folder, 'Carry on with --resume')
+    if not self.finished: raise PetsError('this run is not finished', self.folder, 'Carry on with pets_train and --resume')
     found = self.predictions.select(split=split)
     again = f'Run pets_evaluate {self.folder} --split {split}'
     if not len(found): raise PetsError(f"the split '{split}' is not among its predictions", self.folder, again)
@@ -166,9 +166,11 @@ def run_folder(
     config:Config, # the experiment
     name:str # of the folder within `results.folder`
 )->Path:
-    "Where the run of that name is; `PetsError` if the name leads out of the folder of runs."
+    "Where the run of that name is; `PetsError` if the name leads out of the folder of runs, or into another run."
     runs = config.results.folder
     if runs.resolve() not in (runs/name).resolve().parents: raise PetsError('this name leads out of the folder of runs', f'--run {name}', f'Runs lie in {runs}')
+    outer = next((runs/p for p in Path(name).parents if p.name and (runs/p/'config.yaml').exists()), None)
+    if outer: raise PetsError(f'this name leads into the run {outer}', f'--run {name}', 'Give another one')
     return runs/name
 
 def open_run(
@@ -260,7 +262,7 @@ def evaluate(self:Run,
     "Predict splits with the best weights; write predictions, figures and, last, the report."
     config,reported = self.config, []
     if evidence is None:
-        if not self.finished: raise PetsError('this run is not finished', self.folder, 'Carry on with --resume')
+        if not self.finished: raise PetsError('this run is not finished', self.folder, 'Carry on with pets_train and --resume')
         evidence,reported = self.report['evidence'], list(self.report['splits'])
     material,tables = material or first_says(prepare(config) if is_first() else None), []
     self.check_photos(material)
@@ -513,4 +515,4 @@ def compare_runs(
             p = r.answers(s)
             scores = with_intervals(evaluate(p), bootstrap_intervals(p))
             rows.append(dict(run=r.folder.name, split=s, n=len(p), **{k: scores[k] for k in ('loss', 'roc_auc', 'accuracy')}, minutes=r.report['evidence']['train_minutes']))
-    return Table(rows)
+    return Table(rows, digits=1)
