@@ -48,7 +48,7 @@ def plot(table):
         ax.hlines(y, r['median, ms'], r['p95, ms'], color=COLORS['dog'], linewidth=2)
         ax.plot(r['median, ms'], y, 'o', color=COLORS['dog'])
     ax.axvline(100, linestyle='--', color=COLORS['cat'])
-    ax.set(yticks=range(len(table)), yticklabels=[r['control'] for r in table], xlabel='ms to new pictures: median and 95th percentile; dashed: the aim', xlim=(0, None))
+    ax.set(yticks=range(len(table)), yticklabels=[r['control'] for r in table], xlabel='ms, median to 95th percentile; dashed: the aim', xlim=(0, None))
     ax.invert_yaxis()
     return fig
 
