@@ -59,7 +59,7 @@ def smooth_field(
     size:tuple, # pixels (width, height)
     cells:float, # along the longer side: the more, the finer
     generator:np.random.Generator # numpy `Generator`
-)->np.ndarray: # (height,width), mean about 0, std about 1
+)->np.ndarray: # (height,width), std about 0.8, mean 0 over many fields
     "Smooth random values."
     w,h = size
     rows,cols = max(2, round(cells*h/max(size))),max(2, round(cells*w/max(size)))
@@ -120,7 +120,7 @@ class Pen:
         self.scale,self.coats = scale,coats
         c,s = np.cos(tilt)*scale,np.sin(tilt)*scale
         self.matrix,self.offset = np.array([[flip*c, -flip*s], [s, c]]),np.zeros(2)
-    def __repr__(self): return f'Pen: {self.layer.width} × {self.layer.height} px, {self.scale} to a radius of the skull'
+    def __repr__(self): return f'Pen: {self.layer.width} × {self.layer.height} px, {self.scale:.1f} to a radius of the skull'
     def place(self,
         points:np.ndarray # (n,2)
     )->np.ndarray: # (n,2)
@@ -204,7 +204,7 @@ def _ruffle(polygon, amount, generator):
 POSES = ('stand', 'sit', 'lie')
 
 def _bones(breed, pose, stretch, generator):
-    "Joints of an animal that looks to the right: shoulder, hip, head, paws and tail."
+    "Joints of an animal that looks to the right: shoulder, hip, head and paws."
     L,T,G = breed.body*stretch,breed.girth,breed.legs
     if pose == 'stand': shoulder,hip,reach = (L/2, -G-T),(-L/2, -G-.85*T),(.1, .1)
     elif pose == 'sit': shoulder,hip,reach = (.16*L, -.75*G-1.7*T),(-.3*L, -.8*T),(.25, .3*L+.5)
@@ -398,7 +398,7 @@ def plot_drawings(
     for ax,drawing in zip(axs.flat, drawings):
         ax.imshow(drawing.image)
         if not outline: continue
-        ax.contour(np.asarray(drawing.trimap) == 1, [.5], colors=[COLORS['bad']], linewidths=1)
+        ax.contour(np.asarray(drawing.trimap) == 1, [.5], colors=['#56B4E9'], linewidths=1)
         left,top,right,bottom = drawing.box
         ax.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color='white', lw=1)
     return fig

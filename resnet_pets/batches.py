@@ -225,6 +225,7 @@ def sample(
     size:int # pixels a side of the result
 )->Tensor: # (B,3,size,size) float in [0,1], on the device of `photos`
     "Read all photos through their matrices, with bilinear interpolation; what lies outside is reflected."
+    if not len(photos): return torch.zeros(0, 3, size, size, device=photos.device)   # a process may get none of a small batch
     x = photos.permute(0, 3, 1, 2).float().contiguous()/255
     grid = F.affine_grid(matrices.to(x.device), (len(x), 3, size, size), align_corners=False)
     return F.grid_sample(x, grid, mode='bilinear', padding_mode='reflection', align_corners=False)

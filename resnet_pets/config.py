@@ -24,7 +24,8 @@ class Section(BaseModel):
     @field_validator('*', mode='before')
     @classmethod
     def _no_bool(cls, value, info): # to Python True is 1, to a reader it is a slip
-        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool: raise ValueError('it is neither on nor off')
+        flat = value if isinstance(value, (list, tuple)) else [value]
+        if any(isinstance(v, bool) for v in flat) and cls.model_fields[info.field_name].annotation is not bool: raise ValueError('it is neither on nor off')
         return value
     @field_validator('folder', mode='after', check_fields=False)
     @classmethod
@@ -117,7 +118,7 @@ class TrainingSection(Section):
     sync_norms:bool = False # batch norm over all processes together
     seed:int = Field(0, ge=0) # of weights, order and augmentation
     device:str = 'auto' # auto, cpu, cuda, cuda:1, mps
-    precision:Literal['auto', 'fp32', 'bf16', 'fp16'] = 'auto' # auto: the quicker of fp32 and bf16, timed at the start
+    precision:Literal['auto', 'fp32', 'bf16', 'fp16'] = 'auto' # auto: on CUDA bf16, or fp16 where there is no bf16; elsewhere the quicker of fp32 and bf16, timed at the start
     clip:Optional[float] = Field(None, gt=0) # largest norm of the gradient
     label_smoothing:float = Field(0.0, ge=0, lt=1)
     class_weights:bool = False # weigh classes so that each counts the same
@@ -227,7 +228,7 @@ def _culprit(error:ValidationError, overrides)->str:
     "The override that an error is about, or ''."
     first = error.errors()[0]
     key = '.'.join(str(p) for p in first['loc'])
-    def about(o): return key.startswith(o) or o.startswith(key) if key else o in first['msg']   # no key: two sections do not fit together
+    def about(o): return f'{key}.'.startswith(f'{o}.') or f'{o}.'.startswith(f'{key}.') if key else o in first['msg']   # no key: two sections do not fit together
     touching = [o for o in overrides if about(o.split('=')[0])]
     return f'command line, {touching[-1]:.200}' if touching else ''
 

@@ -33,8 +33,8 @@ class PetsError(Exception):
         fix:str='' # what to do about it
     ):
         self.what,self.where,self.fix = what,str(where),fix
-        line = f'{where}: {what}' if str(where) else what
-        line = visible(' '.join(f'{line}. {fix}'.split())).rstrip('. ')
+        said = ' '.join(f'{what}. {fix}'.split())
+        line = visible(f'{where}: {said}' if str(where) else said).rstrip('. ')
         super().__init__(line if line.endswith('?') else line+'.')
 
 # %% ../nbs/00_core.ipynb #2eb75dab
@@ -56,16 +56,18 @@ def atomic_write(
     path = Path(path)
     if path.exists() and not path.is_file(): raise PetsError('there is something of this name that is no file', path, 'Give another name')
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd,tmp = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name[:40]}.', suffix='.tmp'); os.close(fd); tmp = Path(tmp)
+    tmp = None
     try:
+        fd,tmp = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name[:40]}.', suffix='.tmp'); os.close(fd); tmp = Path(tmp)
         yield tmp
         with open(tmp, 'r+b') as f: os.fsync(f.fileno())
         os.chmod(tmp, 0o644)
         os.replace(tmp, path)
     except OSError as e:
-        e.filename = str(path)   # what was wanted, not the temporary name
+        if tmp is None or e.filename is None or str(e.filename) == str(tmp): e.filename = str(path)   # what was wanted, not the temporary name
         raise
-    finally: tmp.unlink(missing_ok=True)
+    finally:
+        if tmp: tmp.unlink(missing_ok=True)
 
 # %% ../nbs/00_core.ipynb #b0f00c71
 def write_text(
@@ -156,7 +158,7 @@ def eval_mode(
     try: yield model
     finally:
         for m,training in modes:
-            if m.training != training: m.training = training   # to set it is ten times slower than to ask
+            if m.training != training: m.training = training   # to set it is much slower than to ask
 
 # %% ../nbs/00_core.ipynb #84853bb3
 def _cell(v, digits=4)->str:
@@ -176,11 +178,11 @@ class Table:
     def columns(self)->list[str]:
         "The names of the columns."
         return list(self.rows[0]) if self.rows else []
-    def _text(self): return [self.columns]+[[_cell(v, self.digits) for v in r.values()] for r in self.rows]
+    def _text(self): return [self.columns]+[[_cell(r[c], self.digits) for c in self.columns] for r in self.rows]
     def markdown(self)->str:
         "The table in Markdown; numbers to the right."
         right = [isinstance(v, (int, float)) for v in self.rows[0].values()] if self.rows else []
-        head,*body = ['| '+' | '.join(r)+' |' for r in self._text()]
+        head,*body = ['| '+' | '.join(c.replace('|', '\\|') for c in r)+' |' for r in self._text()]
         return '\n'.join([head, '|'+'|'.join('--:' if r else ':--' for r in right)+'|', *body])
     def _repr_markdown_(self): return self.markdown() if self.rows else '(no rows)'
     def __repr__(self):

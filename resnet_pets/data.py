@@ -233,21 +233,21 @@ def _decode(data):
     if not data: raise ValueError('0 bytes')
     img = Image.open(io.BytesIO(data))
     _refuse_bomb(img)
-    rgb = _rgb(img)
+    rgb = _rgb(ImageOps.exif_transpose(img))
     if img.format == 'JPEG' and data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda'): raise ValueError('truncated: no end-of-image marker')
     return img, rgb
 
 # %% ../nbs/03_data.ipynb #7fe7f8c3
 def inspect_photo(
     path:str|Path # an image file
-)->dict: # problem; and where that is None: format, mode, size (width, height), digest
+)->dict: # problem; and where that is None: format, mode, size (width, height, upright), digest
     "Decode every pixel of a file and say what it is; never raises."
     try:
         _refuse_other(path)
         img,rgb = _decode(Path(path).read_bytes())
     except Exception as e: return dict(problem=_reason(e))
     digest = hashlib.blake2b(repr(rgb.size).encode()+rgb.tobytes(), digest_size=16).hexdigest()
-    return dict(problem=None, format=img.format, mode=img.mode, size=img.size, digest=digest)
+    return dict(problem=None, format=img.format, mode=img.mode, size=rgb.size, digest=digest)
 
 # %% ../nbs/03_data.ipynb #9d6c429a
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def plot_channels(
     fig,axs = new_figure(size=(6.4, 3))
     for i,(label,(mean,std)) in enumerate(stats.items()):
         x = np.arange(3) + (i - (len(stats)-1)/2)*.15
-        axs[0,0].errorbar(x, mean, std, fmt='osD^v'[i % 5], color=list(COLORS.values())[i % 5], capsize=4, label=label)
+        axs[0,0].errorbar(x, mean, std, fmt='osD^v'[i % 5], color=('black', COLORS['bad'], COLORS['good'], COLORS['grey'], '#CC79A7')[i % 5], capsize=4, label=label)
     axs[0,0].set(xticks=range(3), xticklabels=('red', 'green', 'blue'), ylim=(0, 1), ylabel='mean ± std')
     axs[0,0].legend(loc='upper left', bbox_to_anchor=(1, 1), frameon=False)
     return fig
@@ -143,9 +143,9 @@ def plot_balance(
 def photo_sizes(
     pets:list[Pet] # records
 )->Tensor: # (N,2) long: width and height, pixels
-    "Width and height of each photo, read from its header."
+    "Width and height of each photo, upright, read from its header."
     def size(p):
-        with photo_errors(p.path), Image.open(p.path) as img: return img.size
+        with photo_errors(p.path), Image.open(p.path) as img: return img.size[::-1] if img.getexif().get(0x0112) in (5, 6, 7, 8) else img.size   # lying on its side
     return torch.tensor([size(p) for p in pets], dtype=torch.long).view(-1, 2)
 
 def image_sizes(
