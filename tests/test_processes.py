@@ -68,6 +68,10 @@ def test_evaluation_is_identical(home, one):
     torch.testing.assert_close(after.logits, before.logits, rtol=0, atol=1e-5)
     assert all(one.report['splits']['test'][k] == pytest.approx(scores[k], rel=1e-4) for k in ('loss', 'roc_auc', 'accuracy'))
 
+def test_last_batch_of_one(home): # of 33 test photos, 32 a batch
+    train(home, 2, 'last', 'data.drawn=137', 'training.epochs=1')
+    assert Run(home/'runs/last').predictions.split.count('test') == 33
+
 def dies(rank, *words): # in the second epoch
     def backward(self, *args, before=Trainer.backward):
         if (process()[0], self.step) == (int(rank), STEPS+2): os.kill(os.getpid(), signal.SIGKILL)
