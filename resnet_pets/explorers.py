@@ -100,6 +100,7 @@ class Desk:
     ):
         self.subjects = {name: subject(m) for name,m in (model if isinstance(model, Mapping) else {'model': model}).items()}
         self.photos,self.memory,self.uploads = name_photos(images), Memory(memory_mb), []
+        self.names = set(self.photos)   # all that were ever given
         if not self.subjects: raise PetsError('there is no network to look into', 'model', 'Give at least one')
         if not self.photos: raise PetsError('there is no photo to look at', 'images', 'Give at least one')
         self.side = max(3*s.size for s in self.subjects.values())   # more pixels are of no use
@@ -119,14 +120,15 @@ def add(self:Desk,
     content:bytes # of the file; raises `PetsError` if they are no photo
 )->str: # the name it got
     "Take in an upload, shrunk to what is of use; of uploads the last 20 stay."
-    photo,name = open_image(content, name, self.side),_free_name(Path(name).stem or 'photo', self.photos)
+    photo,name = open_image(content, name, self.side),_free_name(Path(name).stem or 'photo', self.names)
     photo.thumbnail((2*self.side, 2*self.side))
     self.photos[name],self.uploads = photo,[*self.uploads, name]
+    self.names.add(name)
     while len(self.uploads) > 20: self._forget(self.uploads.pop(0))
     return name
 
 @patch
-def _forget(self:Desk, name): # or an upload of the same name would show the maps of this one
+def _forget(self:Desk, name):
     del self.photos[name]
     for model in self.subjects: self.memory.kept.pop((name, model), None)
 
@@ -140,9 +142,10 @@ class _Explorer:
         self.moving,self.shows,self.analyses,self.held = False,{},{},[]
         self.photo = self.control(w.Dropdown, 'photo', options=list(self.desk.photos))
         self.several = len(self.desk.subjects) > 1
-        self.upload = w.FileUpload(accept='image/*', description='own photo', tooltip='Look at a photo of your own')
+        self.upload = w.FileUpload(accept='image/*', description='own photo', tooltip='Look at a photo of your own, of up to 10 MB')
         self.upload.observe(self._uploaded, 'value')
-        self.message = w.HTML(layout=dict(height='1.8em'))
+        self.message = w.HTML(layout=dict(min_height='1.8em'))
+        self.follow = lambda photo: None   # called when another photo is on the screen
     def __repr__(self): return f'{type(self).__name__} over {self.desk}'
     def control(self, kind, label, **how):
         made = kind(description=label, tooltip=label, **how)
@@ -152,7 +155,7 @@ class _Explorer:
     def text(self, **layout):
         self.held.append(self.w.HTML(layout=layout))
         return self.held[-1]
-    def say(self, text): self.message.value = f'<span role="status">{html.escape(str(text))}</span>'
+    def say(self, text): self.message.value = f'<span role="status" style="overflow-wrap:anywhere">{html.escape(str(text))}</span>'
     def changed(self, part, *what)->bool: # does this part of the screen have to be drawn?
         new = self.shows.get(part) != what
         self.shows[part] = what
@@ -173,10 +176,12 @@ def _moved(self:_Explorer, change):
     try:
         if change['owner'] is self.photo: self.load(change['old'])
         with ExitStack() as pictures_first:
-            for widget in self.held: pictures_first.enter_context(widget.hold_sync())
+            for widget in [*self.held, self.message]: pictures_first.enter_context(widget.hold_sync())
+            if change['owner'] is not self.photo: self.say('')
             self.settle(change['owner'])
             self.draw()
     finally: self.moving = False
+    if change['owner'] is self.photo: self.follow(self.photo.value)
 
 @patch
 def load(self:_Explorer, before=None):
@@ -275,7 +280,7 @@ class FeatureMapExplorer(_Explorer):
         self.channel = control(w.BoundedIntText, 'channel', min=0, max=0)
         self.opacity = control(w.BoundedFloatText, 'opacity', value=.8, min=0, max=1, step=.05)
         self.large,self.tiles = _picture(SIDE), _Tiles(w, 24, 4, 72, self.pick, 'channel')
-        self.legend,self.facts,self.diary = self.text(width=f'{SIDE}px', height='1.6em'),self.text(width=f'{SIDE}px', height='5.6em'),self.text()
+        self.legend,self.facts,self.diary = self.text(width=f'{SIDE}px', height='1.6em'),self.text(width=f'{SIDE}px', min_height='5.6em'),self.text()
         left = _column(w, [self.large, self.legend, self.facts, self.channel, self.opacity], width='340px', flex='0 0 auto')
         right = _column(w, [w.HTML('The strongest channels, each scaled by itself. Pick one:'), self.tiles.widget], flex='1 1 300px', width='auto')
         self.widget = _page(self, [self.photo, self.upload, *[self.model][:self.several]], [self.stage], [self.block, self.steps], [left, right], [self.diary])
@@ -293,8 +298,9 @@ def settle(self:FeatureMapExplorer, moved:Any)->None:
     maps = self.analyses[self.model.value].maps
     groups = stages({b: m.shape for b,m in maps.items()})
     if self.block.options != tuple(maps):
+        before = self.block.value
         self.stage.options,self.block.options = list(groups),list(maps)
-        self.block.index = min(1, len(maps)-1)
+        self.block.value = before if before in maps else list(maps)[min(1, len(maps)-1)]
     if moved is self.stage: self.block.value = groups[self.stage.value][0]
     self.stage.value = next(s for s,g in groups.items() if self.block.value in g)
     chosen = maps[self.block.value]
@@ -326,7 +332,7 @@ def _pane(explorer, letter):
     w,models = explorer.w,list(explorer.desk.subjects)
     model,name,block = (explorer.control(w.Dropdown, f'{label} {letter}', options=options) for label,options in (('model', models), ('class', ['']), ('block', [''])))
     image,steps = _picture(SIDE),_steps(explorer, block, letter)
-    text = explorer.text(height='4.5em', width=f'{SIDE}px')
+    text = explorer.text(min_height='4.5em', width=f'{SIDE}px')
     return _Pane(model, name, block, steps, image, text, _column(w, [*[model][:explorer.several], name, block, steps, image, text], width='340px'))
 
 # %% ../nbs/15_explorers.ipynb #c055
@@ -362,7 +368,8 @@ def settle(self:GradCamExplorer, moved:Any)->None:
         analysis = self.analyses[pane.model.value]
         if pane.block.options != tuple(analysis.blocks):
             groups = list(stages({b: m.shape for b,m in analysis.maps.items()}).values())
-            pane.block.options,pane.block.value = analysis.blocks,groups[max(0, len(groups)-1-i)][-1]
+            before,pane.block.options = pane.block.value,analysis.blocks
+            pane.block.value = before if before in analysis.blocks else groups[max(0, len(groups)-1-i)][-1]
         if pane.name.options != tuple(analysis.classes):
             before,pane.name.options = pane.name.value,analysis.classes
             pane.name.index = analysis.classes.index(before) if before in analysis.classes else int(analysis.probabilities.argmax())
@@ -381,15 +388,14 @@ def draw(self:GradCamExplorer)->None:
         if not self.changed(i, self.photo.value, p.model.value, choice, top): continue
         p.image.show(jpeg(heat_picture(a, *choice, top=top)), f'{method} for {p.name.value} at {p.block.value} over {self.photo.value}')
         speaks = 'What speaks for {}' if own else 'Nothing here speaks for {}'
-        p.text.value = legend_html(0, top, clear=True) + f'<div>{html.escape(speaks.format(p.name.value))}; largest value {own:.3g}</div>'
+        p.text.value = legend_html(0, top, clear=True) + f'<div style="line-height:1.4">{html.escape(speaks.format(p.name.value))}; largest value {own:.3g}</div>'
     first,model = self.panes[0],self.panes[0].model.value
     if self.changed('film', self.photo.value, model, first.name.value, method, opacity):
         film = film_blocks(analyses[0])
         self.film.show(f'{method} for {first.name.value} at {len(film)} blocks', {b: (b, heat_picture(analyses[0], b, first.name.value, method, opacity, side=80)) for b in film}, len(film))
         self.caption.value = f'Where {html.escape(model) if self.several else "it"} looks for <b>{html.escape(first.name.value)}</b> as depth grows, each block scaled by itself. Pick one to see it as map A:'
     self.film.mark(first.block.value)
-    names = list(dict.fromkeys(p.model.value for p in self.panes))
-    self.bars.value = ''.join((f'<b>{html.escape(n)}</b>' if len(names) > 1 else '') + bars_html(self.analyses[n]) for n in names)
+    self.bars.value = ''.join((f'<b>{html.escape(n)}</b>' if self.several else '') + bars_html(a) for n,a in self.analyses.items())
 
 # %% ../nbs/15_explorers.ipynb #c067
 def hardest(
@@ -439,20 +445,26 @@ class MistakeExplorer(_Explorer):
         first = next((predictions.name[i] for i in hardest(predictions)+list(range(len(predictions))) if predictions.name[i] in self.sources), None)
         if first is None: raise PetsError('none of the photos in the table is here', 'images', 'Give the folder that was predicted')
         super().__init__(model, {first: self.sources[first]}, memory_mb)
+        self.desk.names.update(self.sources)   # no upload may be called so
         w,control,breeds = self.w,self.control,sorted({b for b,n in zip(predictions.breed, predictions.name) if n in self.sources})
         self.show,self.look = _choice(self, 'show', ['wrong', 'least certain']),_choice(self, 'look at', ['feature maps', 'Grad-CAM'])
         self.species,self.breed = (control(w.Dropdown, k, options=o) for k,o in dict(species=['both', 'cat', 'dog'], breed=['all', *breeds]).items())
         self.page,self.tiles = control(w.BoundedIntText, 'page', value=1, min=1, max=1), _Tiles(w, 12, 6, 112, self.pick, 'photo')
         self.maps,self.heat = FeatureMapExplorer(self.desk), GradCamExplorer(self.desk)
         self.widget = _page(self, [self.show, self.species, self.breed, self.page], [self.tiles.widget], [self.look], [self.maps.widget, self.heat.widget])
+        for explorer in (self.maps, self.heat): explorer.follow = self._follow
         self._moved(dict(owner=self.show))
+        self._follow(first)
     def pick(self,
         row:int # of the table of predictions
     )->None:
         "Open a photo in both explorers."
-        name,self.row = self.predictions.name[row],row
+        name = self.predictions.name[row]
         self.desk.photos[name] = self.sources[name]
-        for explorer in (self.maps, self.heat): explorer.open(name)
+        (self.maps if self.look.value == 'feature maps' else self.heat).open(name)   # the other one follows
+    def _follow(self, photo): # of one of the two: to the other one, and to the list
+        for explorer in (self.maps, self.heat): explorer.open(photo)
+        self.row = self.predictions.name.index(photo) if photo in self.sources and photo in self.predictions.name else None
         self._moved(dict(owner=self.tiles))
 
 # %% ../nbs/15_explorers.ipynb #c075
@@ -472,7 +484,7 @@ def draw(self:MistakeExplorer)->None:
     def small(i): return Image.fromarray(self.desk.memory.get(('thumbnail', p.name[i]), lambda: thumbnail(self.sources[p.name[i]], p.name[i])))
     if self.changed('tiles', chosen): self.tiles.show(f'Photos {kind}', {i: (p.name[i], small(i)) for i in chosen}, sum(n in self.sources for n in p.name))
     self.tiles.mark(self.row)
-    text = f'{len(self.rows)} photos {kind}; page {self.page.value} of {self.page.max}. '
+    text = f'{len(self.rows)} photo{"s"*(len(self.rows) != 1)} {kind}; page {self.page.value} of {self.page.max}. '
     if self.row is not None: text += f"{p.name[self.row]}: a {kinds[p.species[self.row]]}, called a {kinds[p.predicted[self.row]]}; probability of a dog {p.p_dog[self.row]:.1%}"
     self.say(text)
     self.maps.widget.layout.display = '' if self.look.value == 'feature maps' else 'none'

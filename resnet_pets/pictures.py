@@ -354,8 +354,10 @@ def bars_html(
     analysis:Analysis
 )->str:
     "The probabilities as bars."
-    row = '<div style="display:grid;grid-template-columns:7em minmax(0,14em) 4em;gap:8px;align-items:center;line-height:1.5"><span style="overflow:hidden;text-overflow:ellipsis;white-space:nowrap">{}</span><span style="border:1px solid #8888;height:.9em"><span style="display:block;height:100%;width:{:.1f}%;background:#0072B2"></span></span><span>{:.1%}</span></div>'
-    return ''.join(row.format(html.escape(name), 100*p, p) for name,p in zip(analysis.classes, analysis.probabilities))
+    row = ('<span title="{0}" style="overflow:hidden;text-overflow:ellipsis;white-space:nowrap">{0}</span><span style="border:1px solid #8888;height:.9em">'
+        '<span style="display:block;height:100%;width:{1:.1f}%;background:#0072B2"></span></span><span>{2:.1%}</span>')
+    rows = ''.join(row.format(html.escape(name), 100*p, p) for name,p in zip(analysis.classes, analysis.probabilities))
+    return f'<div style="display:grid;grid-template-columns:fit-content(16em) minmax(0,14em) 4em;gap:0 8px;align-items:center;line-height:1.5">{rows}</div>'
 
 # %% ../nbs/14a_pictures.ipynb #c065
 def legend_html(

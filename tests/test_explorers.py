@@ -67,13 +67,16 @@ def changes(*pictures):
 # ---- the exported page
 
 @pytest.fixture(scope='module')
-def exported(tmp_path_factory):
+def tiny(): # a trained network and two photos
     from importlib.resources import files
     from resnet_pets.checkpoints import load_model
     from resnet_pets.draw import BREEDS, draw_pet
+    return load_model(files('resnet_pets')/'assets/tiny_pets.safetensors'), {b.name: draw_pet(b, 5, (150, 120)).image for b in (BREEDS[0], BREEDS[-1])}
+
+@pytest.fixture(scope='module')
+def exported(tiny, tmp_path_factory):
     from resnet_pets.explorers import export_explorer
-    saved,photos = load_model(files('resnet_pets')/'assets/tiny_pets.safetensors'), {b.name: draw_pet(b, 5, (150, 120)).image for b in (BREEDS[0], BREEDS[-1])}
-    return export_explorer(saved, photos, tmp_path_factory.mktemp('page')/'explorer.html')
+    return export_explorer(*tiny, tmp_path_factory.mktemp('page')/'explorer.html')
 
 @contextmanager
 def opened(browser, path, **how):
@@ -99,6 +102,23 @@ def test_page_answers_to_keyboard_and_mouse(browser, exported):
         with changes(a, b, film): page.locator('#heat-opacity').press('ArrowLeft')
         with changes(a, b, channel, film): page.locator('#photos button:nth-child(2)').press('Enter')
         assert page.locator('#class-A').input_value() == '1' and page.locator('#tiles [aria-pressed=true]').count() == 1
+
+def test_page_paints_like_the_widgets(browser, tiny, exported):
+    import io, numpy as np
+    from base64 import b64decode
+    from PIL import Image
+    from resnet_pets.explorers import Desk
+    from resnet_pets.pictures import channel_picture, heat_picture
+    analysis = (desk := Desk(*tiny)).analysis(next(iter(desk.photos)), 'model')
+    def off(picture, theirs): # share of the pixels that plainly have another colour
+        ours = np.asarray(Image.open(io.BytesIO(b64decode(pixels(picture).split(',')[1]))).convert('RGB'), int)
+        return (abs(ours-np.asarray(theirs, int)).max(2) > 30).mean()
+    with opened(browser, exported, viewport=dict(width=1200, height=2400)) as page:
+        name = analysis.classes[int(page.locator('#class-A').input_value())]
+        for i,block in enumerate(analysis.blocks):
+            for slider in ('#block', '#block-A'): page.locator(slider).fill(str(i))
+            assert off(page.locator('#map-A'), heat_picture(analysis, block, name)) < .01, block
+            assert off(page.locator('#channel-picture'), channel_picture(analysis, block, int(analysis.maps[block].order[0]), .8)) < .01, block
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 @pytest.mark.parametrize('width', [360, 1200])
