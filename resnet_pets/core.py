@@ -152,13 +152,15 @@ def pick_precision(
 def eval_mode(
     model:nn.Module # any network
 )->Iterator[None]:
-    "Inside the block `model` is in evaluation mode; afterwards, also after an error, every layer is in the mode it had."
+    "Inside the block `model` is in evaluation mode; afterwards, also after an error, every layer is in the mode it had. For one thread at a time."
     modes = [(m, m.training) for m in model.modules()]
-    if any(training for _,training in modes): model.eval()
-    try: yield model
+    def switch(layer, training):   # not by eval() and train(), in which a network may do more than that
+        if layer.training != training: layer.training = training   # to set it is much slower than to ask
+    try:
+        for m,_ in modes: switch(m, False)
+        yield model
     finally:
-        for m,training in modes:
-            if m.training != training: m.training = training   # to set it is much slower than to ask
+        for m,training in modes: switch(m, training)
 
 # %% ../nbs/00_core.ipynb #84853bb3
 def _cell(v, digits=4)->str:

@@ -539,5 +539,5 @@ def export_explorer(
         'Heat maps: from clear (nothing here speaks for the class) to yellow (the most, by the scale under the map). Made with resnet_pets.')
     data = page_data({name: desk.analysis(name, next(iter(desk.subjects))) for name in desk.photos}, about, channels)
     head,tail = (files('resnet_pets')/'assets/explorer.html').read_text(encoding='utf-8').split('{{data}}')
-    text = json.dumps(data, separators=(',', ':'), ensure_ascii=False).replace('<', '\\u003c')
+    text = json.dumps(data, separators=(',', ':'), ensure_ascii=False, allow_nan=False).replace('<', '\\u003c')
     return write_text(path, head.replace('{{title}}', html.escape(title)) + text + tail)

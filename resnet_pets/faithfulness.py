@@ -4,7 +4,6 @@
 
 # %% ../nbs/14_faithfulness.ipynb #c002
 from __future__ import annotations
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,7 @@ from .core import COLORS, PetsError, Table, eval_mode, new_figure, rng
 from .data import Pet
 from .checkpoints import Saved
 from .features import find_layers, to_model, uncompiled
-from .localization import (_interval_text, _logits, _mark, _positive, _unlearn, blurred, class_heat, compared_maps,
+from .localization import (_copied, _interval_text, _logits, _mark, _positive, _same_number, _unlearn, blurred, class_heat, compared_maps,
     heat_share, is_empty, mean_interval, own_classes, photos_and_regions, pointing_game, species_answer)
 
 # %% auto #0
@@ -56,6 +55,7 @@ def removal_curve(
     seed:int=0 # of the order of squares that are equally hot
 )->Tensor: # (N,steps+1) probabilities, from nothing done to all
     "Deletion or insertion (Petsiuk et al. 2018), square by square in the order of the heat."
+    _same_number(photos=x, maps=maps, classes=classes)
     x = to_model(model, x)
     blank,turns = fill(x), F.interpolate(_turns(maps.to(x.device), cells, seed), x.shape[2:])
     def picture(step): return torch.where((turns < step/steps) == insert, x, blank)
@@ -107,7 +107,7 @@ def cascade(
     seed:int=0
 )->Iterator[tuple[str, nn.Module]]: # the part, and a copy in which it and all before it are untrained; the next step changes the same copy
     "Cascading randomisation (Adebayo et al. 2018): the network forgets part after part."
-    layers,model = list(layers or parts(model)), copy.deepcopy(uncompiled(model))
+    layers,model = list(layers or parts(model)), _copied(model)
     find_layers(model, layers)
     for layer in layers: yield layer, _unlearn(model, layer, seed)
 
@@ -184,7 +184,8 @@ def measure_heat(
     "Judge the maps of a network, and those of the baselines, batch by batch."
     found = [], []
     for i,(x, regions) in enumerate(batches):
-        x,regions,place = to_model(model, x), to_model(model, regions), (seed, i)
+        x = to_model(model, x)
+        regions,place = regions.to(x.device), (seed, i)
         classes = own_classes(model, x, answer)
         maps = compared_maps(model, x, layer, classes, method, answer, place)
         found[0].append(measure_maps(model, x, regions, maps, classes, answer, steps, cells, fill, place))
@@ -225,7 +226,7 @@ def faithfulness(
     "Judge a network's heat maps over a data set. Costs 10·(steps+1) forward passes a photo, and with `sanity` one both ways for each part of the network. Raises `PetsError` if no photo has a trimap."
     kept = [p for p in pets if p.trimap]
     if not kept: raise PetsError(f'none of these {len(pets)} photos has a trimap', 'annotations/trimaps', 'Unpack the official annotations beside the photos')
-    model = copy.deepcopy(uncompiled(saved.model)).to(device)
+    model = _copied(saved.model).to(device)
     parts = [kept[i:i+batch_size] for i in range(0, len(kept), batch_size)]
     batches = tqdm((photos_and_regions(saved, part, device) for part in parts), f'{method} at {layer}', len(parts), unit='batch', leave=False)
     measured = measure_heat(model, batches, layer, method, species_answer(saved.breed_species), sanity, seed, steps, cells, fill)

@@ -5,8 +5,8 @@
 # %% ../nbs/12_features.ipynb #c002
 from __future__ import annotations
 import difflib, math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from textwrap import fill
 from typing import Any
 import torch, torch.nn.functional as F
@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from .core import PetsError, eval_mode, new_figure
 
 # %% auto #0
-__all__ = ['copied', 'Hook', 'uncompiled', 'find_layers', 'Hooks', 'to_model', 'spatial_layers', 'block_names', 'require_maps',
-           'feature_maps', 'strongest', 'silent_channels', 'plot_feature_maps', 'conv_layers', 'conv_filters',
-           'weight_scale', 'filter_pictures', 'plot_filters']
+__all__ = ['copied', 'Hook', 'uncompiled', 'eager_eval', 'find_layers', 'Hooks', 'to_model', 'spatial_layers', 'block_names',
+           'require_maps', 'feature_maps', 'strongest', 'silent_channels', 'plot_feature_maps', 'conv_layers',
+           'conv_filters', 'weight_scale', 'filter_pictures', 'plot_filters']
 
 # %% ../nbs/12_features.ipynb #c017
 def copied(
@@ -30,9 +30,10 @@ def copied(
 class Hook:
     "Keeps what a layer gave when it last ran, and never changes it."
     def __init__(self,
-        layer:nn.Module, # to stand beside
+        layer:nn.Module, # to stand beside; raises `PetsError` for a scripted one
         keep:Callable=copied # what to keep of its output
     ):
+        if isinstance(layer, torch.jit.ScriptModule): raise PetsError('a scripted layer takes no hooks', type(layer).__name__, 'Give the network that it was scripted from')
         self.kept,self.calls = None,0
         self.handle = layer.register_forward_hook(lambda layer, inputs, output: self._note(keep, output))
     def __repr__(self): return f"Hook: {self.calls} calls, {'nothing' if self.kept is None else tuple(getattr(self.kept, 'shape', ()))} kept"
@@ -48,6 +49,14 @@ def uncompiled(
 )->nn.Module: # the same, or what `torch.compile` was given
     "The network itself: hooks and names belong to it, and compiled code would pass them by."
     return getattr(model, '_orig_mod', model)
+
+@contextmanager
+def eager_eval(
+    model:nn.Module # any network
+)->Iterator[None]:
+    "Inside the block a network is in evaluation mode, and its compiled parts run as they were written; afterwards all is as before. For one thread at a time."
+    compiled = any(hasattr(m, '_orig_mod') or getattr(m, '_compiled_call_impl', None) for m in model.modules())
+    with eval_mode(model), torch.compiler.set_stance('force_eager') if compiled else nullcontext(): yield
 
 # %% ../nbs/12_features.ipynb #c023
 def _nearest(name:str, known:Iterable[str])->str:
@@ -79,10 +88,13 @@ class Hooks:
     ): self.layers,self.keep,self.hooks = find_layers(model, layers),keep,{}
     def __repr__(self): return f"Hooks on {', '.join(self.layers)}"
     def __enter__(self)->Hooks:
-        self.hooks = {name: Hook(layer, self.keep) for name,layer in self.layers.items()}
+        with ExitStack() as entered:
+            for name,layer in self.layers.items():
+                self.hooks[name] = Hook(layer, self.keep)
+                entered.callback(self.hooks[name].remove)
+            self.leave = entered.pop_all().close
         return self
-    def __exit__(self, *error)->None:
-        for hook in self.hooks.values(): hook.remove()
+    def __exit__(self, *error)->None: self.leave()
     @property
     def captured(self)->dict: # name → what was kept; `PetsError` for a layer that did not run
         "What was kept of each layer's last run."
@@ -94,11 +106,12 @@ class Hooks:
 def to_model(
     model:nn.Module, # any network
     x:Tensor # (N,C,H,W)
-)->Tensor: # on the device of the model's weights
+)->Tensor: # a copy, on the device and in the precision of the model's weights
     "The batch, where the network is. Raises `PetsError` if it is no batch of pictures."
     if not isinstance(x, Tensor) or x.ndim != 4: raise PetsError(f'{tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__} is no batch of pictures', 'x', 'Give a tensor (N,C,H,W); one photo is x[None]')
-    first = next(model.parameters(), x)
-    return x.to(first.device)
+    if not x.is_floating_point(): raise PetsError(f'{x.dtype} is no normalised photo', 'x', 'Give (photos/255-mean)/std, as in training')
+    first = next((p for p in model.parameters() if p.is_floating_point()), x)
+    return x.to(first.device, first.dtype, copy=True)   # a network may write into its input
 
 # %% ../nbs/12_features.ipynb #c036
 def _is_map(output)->bool: return isinstance(output, Tensor) and output.ndim == 4
@@ -110,8 +123,9 @@ def spatial_layers(
     "Every layer that gives a stack of maps, found by running the network once."
     finished = []
     def note(name): return lambda output: finished.append((name, output.shape[1:])) if _is_map(output) else None
-    with ExitStack() as hooks, torch.no_grad(), eval_mode(model):
-        for name,layer in uncompiled(model).named_modules(): hooks.callback(Hook(layer, note(name)).remove)
+    with ExitStack() as hooks, torch.no_grad(), eager_eval(model):
+        for name,layer in uncompiled(model).named_modules():
+            if not isinstance(layer, torch.jit.ScriptModule): hooks.callback(Hook(layer, note(name)).remove)
         uncompiled(model)(to_model(model, x))
     return {name: tuple(shape) for name,shape in finished if name}
 
@@ -156,7 +170,7 @@ def feature_maps(
     layers:str|Sequence[str] # names, as many as you like
 )->dict[str, Tensor]: # layer → (N,C,h,w), copies
     "What these layers make of a batch, in one forward pass in evaluation mode. Raises `PetsError` for a layer that is unknown, idle or without maps."
-    with eval_mode(model), Hooks(model, layers) as hooks: uncompiled(model)(to_model(model, x))
+    with eager_eval(model), Hooks(model, layers) as hooks: uncompiled(model)(to_model(model, x))
     require_maps(hooks.captured, model, x)
     return hooks.captured
 

@@ -14,8 +14,8 @@ import torch, torch.nn.functional as F
 from torch import nn, Tensor
 from torch.autograd.graph import get_gradient_edge
 from matplotlib.figure import Figure
-from .core import PetsError, eval_mode, nearest, new_figure
-from .features import Hooks, copied, require_maps, to_model, uncompiled
+from .core import PetsError, nearest, new_figure
+from .features import Hooks, copied, eager_eval, require_maps, to_model, uncompiled
 
 # %% auto #0
 __all__ = ['METHODS', 'classic_cam', 'gradcam', 'target_scores', 'Captured', 'activations_and_gradients', 'hirescam', 'layercam',
@@ -44,7 +44,9 @@ def _class_number(target, n:int, classes)->int:
     if isinstance(target, str):
         if target not in names: raise PetsError(f"no class '{target}'", 'target', nearest(target, names) if names else 'Give `classes`, the names of the logits')
         return names.index(target)
-    if int(target) != target: raise PetsError(f'no class {target}', 'target', f'Give a whole number from 0 to {n-1}')
+    try: whole = int(target) == target
+    except (TypeError, ValueError, OverflowError): whole = False
+    if not whole: raise PetsError(f'no class {target}', 'target', f'Give a whole number from 0 to {n-1}')
     if 0 <= target < n: return int(target)
     near = min(max(int(target), 0), n-1)
     raise PetsError(f'no class {int(target)}: there are {n}, from 0 to {n-1}', 'target', f'Nearest: {near}' + (f" ('{names[near]}')" if names else ''))
@@ -55,7 +57,7 @@ def _logits(output)->Tensor: # (N,K); a single one becomes two
     return torch.cat([-output, output], 1) if output.shape[1] == 1 else output
 
 def _class_numbers(target, n:int, classes, photos:int)->Tensor:
-    many = isinstance(target, (list, tuple)) or getattr(target, 'ndim', 0)
+    many = isinstance(target, Sequence) and not isinstance(target, str) or getattr(target, 'ndim', 0)
     numbers = [_class_number(t, n, classes) for t in (target if many else [target])]
     if len(numbers) not in (1, photos): raise PetsError(f'{len(numbers)} classes for {photos} photos', 'target', 'Give one for all, or one for each photo')
     return torch.tensor(numbers)
@@ -106,12 +108,13 @@ def activations_and_gradients(
     classes:Sequence[str]|None=None # as for `target_scores`
 )->Captured: # of all layers
     "Activations of these layers and the target's gradients there, by one forward and one backward pass in evaluation mode."
-    with torch.inference_mode(False), torch.enable_grad(), eval_mode(model):
-        x = to_model(model, x).detach().clone().requires_grad_()
-        with Hooks(model, layers, _keep) as hooks: output = uncompiled(model)(x)
+    with torch.inference_mode(False), torch.enable_grad(), eager_eval(model):
+        x = to_model(model, x).detach().requires_grad_()
+        with Hooks(model, layers, _keep) as hooks: output = uncompiled(model)(x.clone())   # whose first layer may work in place
         kept = hooks.captured
         require_maps({name: a for name,(a,_) in kept.items()}, model, x)
         scores = target_scores(output, target, classes)
+        if len(scores) != len(x): raise PetsError(f'{len(scores)} numbers for {len(x)} photos', 'target', 'Give one number for each photo')
         gradients = _gradients(scores, {name: edge for name,(_,edge) in kept.items()})
     detached = output.detach() if isinstance(output, Tensor) else output
     return Captured(detached, scores.detach(), {name: a for name,(a,_) in kept.items()}, gradients)

@@ -55,6 +55,7 @@ def blurred(
     width:float=.1 # standard deviation of the Gaussian, as a share of the height
 )->Tensor: # (N,C,H,W)
     "The photos out of focus."
+    if not x.is_floating_point() or width <= 0: raise PetsError(f'{x.dtype} and a width of {width}', 'blurred', 'Give floats, and a width above 0')
     rows,columns = (_gauss_matrix(n, width*x.shape[2]).to(x) for n in x.shape[2:])
     return rows@x@columns.T
 
@@ -70,16 +71,22 @@ def edges(
 BASELINES = {'uniform': uniform_heat, 'centre blob': centre_blob, 'edges': edges}
 
 # %% ../nbs/13b_localization.ipynb #c019
+def _copied(model:nn.Module)->nn.Module: # also of one that has kept results of its last pass, which themselves can't be copied
+    model = uncompiled(model)
+    kept = {id(v): v.detach().clone() for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor) and v.grad_fn is not None}
+    with torch.inference_mode(False): return copy.deepcopy(model, kept)
+
 def _fresh(layer:nn.Module)->None:
-    if hasattr(layer, 'reset_parameters'): return layer.reset_parameters()
-    for v in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
-        v.copy_(v.flatten()[torch.randperm(v.numel())].view_as(v))
+    before = [(v, v.clone()) for v in (*layer.parameters(recurse=False), *layer.buffers(recurse=False))]
+    if hasattr(layer, 'reset_parameters'): layer.reset_parameters()
+    for v,old in before:   # what the layer did not draw anew is shuffled
+        if torch.equal(v, old): v.copy_(v.flatten()[torch.randperm(v.numel())].view_as(v))
 
 @torch.no_grad()
 def _unlearn(model:nn.Module, part:str, seed)->nn.Module: # in place; the part '' is all of it
     device = next(model.parameters()).device
     model.cpu()    # so that every device gets the same weights
-    for name,layer in model.named_modules():
+    for name,layer in model.named_modules(remove_duplicate=False):
         if not part or f'{name}.'.startswith(f'{part}.'):
             with seeded(seed, 'untrained', name): _fresh(layer)
     return model.to(device)
@@ -90,7 +97,7 @@ def untrained(
     seed:int=0 # another seed, other weights
 )->nn.Module: # on the same device
     "A copy of a network that has learnt nothing."
-    return _unlearn(copy.deepcopy(uncompiled(model)), '', seed)
+    return _unlearn(_copied(model), '', seed)
 
 # %% ../nbs/13b_localization.ipynb #c024
 def species_answer(
@@ -101,8 +108,10 @@ def species_answer(
 
 # %% ../nbs/13b_localization.ipynb #c026
 def _logits(output, answer:Callable|None)->Tensor: # (N,K), K at least 2
-    logits = (answer(output) if answer else output).float()
-    return torch.cat([-logits, logits], 1)/2 if logits.shape[1] == 1 else logits
+    logits = answer(output) if answer else output
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or not logits.shape[1]: raise PetsError('the output is no table of logits (N,K)', 'answer', 'Give a function from the output to logits as answer')
+    if logits.isnan().any(): raise PetsError('the network answered nan', 'logits', 'Its weights have diverged, or the photos are not what it was trained on')
+    return torch.cat([-logits, logits], 1).float()/2 if logits.shape[1] == 1 else logits.float()
 
 @torch.no_grad()
 def own_classes(
@@ -196,6 +205,9 @@ def is_empty(
     "Maps in which nothing is positive."
     return ~(maps > 0).flatten(1).any(1)
 
+def _same_number(**given)->None: # of photos
+    if len({len(v) for v in given.values()}) > 1: raise PetsError(', '.join(f'{len(v)} {k}' for k,v in given.items()), 'photos', 'Give one of each for every photo')
+
 def _positive(maps:Tensor)->Tensor: # what speaks for the class; an empty map becomes uniform
     return torch.where(is_empty(maps)[:,None,None], 1, maps.detach().float().relu())
 
@@ -205,6 +217,7 @@ def heat_share(
     regions:Tensor # (N,3,H,W) animal, background and border, from `photos_and_regions`
 )->Tensor: # (N,) from 0 to 1
     "Share of the heat that lies on the animal, the border left out; an empty map counts as uniform."
+    _same_number(maps=maps, regions=regions)
     maps,animal,background = _positive(maps), regions[:,0], regions[:,1]
     return (maps*animal).sum((1, 2))/(maps*(animal+background)).sum((1, 2)).clamp(min=1e-12)
 
@@ -256,6 +269,7 @@ def pointing_game(
     tolerance:float=.03 # a miss by this share of the side is still a hit
 )->Tensor: # (N,) 1 for a hit, 0 for a miss, of a tie the share of hits
     "Is the hottest pixel on the animal (Zhang et al. 2016)? An empty map counts as uniform."
+    _same_number(maps=maps, regions=regions)
     maps = _positive(maps)
     top = maps == maps.amax((1, 2), keepdim=True)
     return (top & _near(regions, tolerance)).sum((1, 2))/top.sum((1, 2))

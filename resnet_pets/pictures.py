@@ -129,7 +129,8 @@ def input(self:Subject,
 def _dry_run(self:Subject, work): # what `work` makes of an empty photo
     try:
         with torch.no_grad(), eval_mode(self.model): return work(to_model(self.model, torch.zeros(1, 3, self.size, self.size)))
-    except (RuntimeError, AssertionError) as e:
+    except PetsError: raise
+    except Exception as e:
         raise PetsError(f"the network refuses a photo of 3×{self.size}×{self.size} float32 ({e})", type(self.model).__name__, 'Give the size it takes, Subject(network, size=…), and weights in float32') from e
 
 @patch(as_prop=True)
@@ -150,6 +151,7 @@ def names(self:Subject)->list[str]: # (C) of the classes, each another one
         if len(names) != n: raise PetsError(f'{len(names)} names for {n} classes', 'classes', 'Give one for each')
         times = Counter(names)
         self._names = [f'{name} ({i})' if times[name] > 1 else name for i,name in enumerate(names)]
+        if len(set(self._names)) < n: self._names = [f'{i}: {name}' for i,name in enumerate(names)]
     return self._names
 
 # %% ../nbs/14a_pictures.ipynb #c035
@@ -237,16 +239,16 @@ def analyse(
     subject:Subject, # the network
     photo:Image.Image # RGB
 )->Analysis:
-    "Feature maps, probabilities and heat maps of all blocks, classes and methods, in one forward and one backward pass. Raises `PetsError` if the network answers nan."
+    "Feature maps, probabilities and heat maps of all blocks, classes and methods, in one forward and one backward pass. Raises `PetsError` if the network or its gradient answers nan."
     square,n,found = subject.square(photo, subject.size), min(subject.top, len(subject.names)), {}
     def target(output):
         scores,probabilities = subject.answer(output)
-        found['p'],chosen = probabilities[0].detach().cpu(), torch.arange(n)
+        found['p'],chosen = probabilities[0].detach().float().cpu(), torch.arange(n)
         if n < scores.shape[1]: chosen = found['p'].topk(n).indices
         found['chosen'] = chosen.tolist()
         return scores[torch.arange(n), chosen]
     ran = activations_and_gradients(subject.model, subject.input(square).repeat(n, 1, 1, 1), list(subject.blocks.values()), target)
-    if not found['p'].isfinite().all(): raise PetsError('the network answered nan', type(subject.model).__name__, 'Its weights have diverged, or a std is 0')
+    if not all(v.isfinite().all() for v in (found['p'], *ran.activations.values(), *ran.gradients.values())): raise PetsError('the network answered nan, in its output or its gradient', type(subject.model).__name__, 'Its weights have diverged, or a std is 0')
     classes,maps,cams = [subject.names[k] for k in found['chosen']], {}, {}
     for block,layer in subject.blocks.items():
         a,g = ran.activations[layer], ran.gradients[layer]
