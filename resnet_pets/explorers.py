@@ -462,12 +462,14 @@ class MistakeExplorer(_Explorer):
         name = self.predictions.name[row]
         self.desk.photos[name] = self.sources[name]
         (self.maps if self.look.value == 'feature maps' else self.heat).open(name)   # the other one follows
-    def _follow(self, photo): # of one of the two: to the other one, and to the list
-        for explorer in (self.maps, self.heat): explorer.open(photo)
-        self.row = self.predictions.name.index(photo) if photo in self.sources and photo in self.predictions.name else None
-        self._moved(dict(owner=self.tiles))
 
 # %% ../nbs/15_explorers.ipynb #c075
+@patch
+def _follow(self:MistakeExplorer, photo): # of one of the two: to the other one, and to the list
+    for explorer in (self.maps, self.heat): explorer.open(photo)
+    self.row = self.predictions.name.index(photo) if photo in self.sources and photo in self.predictions.name else None
+    self._moved(dict(owner=self.tiles))
+
 @patch
 def settle(self:MistakeExplorer, moved:Any)->None:
     "List the photos that the controls ask for, and keep the page among them."

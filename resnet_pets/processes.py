@@ -102,14 +102,15 @@ class SyncedNorm(nn.BatchNorm2d):
         "Normalise by mean and variance of each channel over the batches of all processes; in evaluation mode by the running ones."
         if not self.training or process()[1] == 1: return super().forward(x)
         y,dims = x.to(torch.promote_types(x.dtype, torch.float32)), (0, 2, 3)   # sums of bf16 would be rough
-        total,squares,n = _AddUp.apply(torch.cat([y.sum(dims), y.square().sum(dims), y.new_tensor([y[:,0].numel()])])).split([self.num_features]*2+[1])
-        mean = total/n
-        var = squares/n - mean.square()
+        own,n = y.mean(dims),y[:,0].numel()
+        spread,own = (y-own[:,None,None]).square().sum(dims).double(),own.double()   # a difference of squares cancels in 32 bits
+        total,squares,n = _AddUp.apply(torch.cat([own*n, spread+own.square()*n, own.new_tensor([n])])).split([self.num_features]*2+[1])
+        mean,var,n = (total/n).to(y),(squares/n-(total/n).square()).to(y),n.to(y)
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum); self.running_var.lerp_(var*n/(n-1), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight*(var+self.eps).rsqrt()
-        return (y*scale[:,None,None] + (self.bias-mean*scale)[:,None,None]).to(x.dtype)
+        return ((y-mean[:,None,None])*scale[:,None,None] + self.bias[:,None,None]).to(x.dtype)
 
 def sync_norms(
     model:nn.Module # is changed; its weights and their names stay
