@@ -160,6 +160,7 @@ def plot_breeds(
     predictions:Predictions # N photos
 )->Figure: # a line for each breed, the worst on top
     "Accuracy of each breed with its 95% interval; the label has the photos called rightly and all. Dashed: the accuracy over all photos."
+    if not len(predictions): raise PetsError('there is nothing to draw', 'plot_breeds', 'Choose a split that has photos')
     rows = breed_table(predictions).rows[::-1]
     fig,axs = new_figure(size=(5, max(1.6, .8+.15*len(rows))))
     ax = axs[0,0]

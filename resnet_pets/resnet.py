@@ -154,8 +154,13 @@ def shape_diary(
     return Table(rows)
 
 # %% ../nbs/07_resnet.ipynb #0351cf85
+def _tensors(state, where)->dict[str, Tensor]:
+    for k,v in state.items():
+        if not isinstance(k, str) or not isinstance(v, Tensor): raise PetsError(f"{k!r} is a {type(v).__name__}, no tensor of a name", where, 'Give `model.state_dict()`, not what it is kept in')
+    return dict(state)
+
 def _read_weights(source)->dict[str, Tensor]:
-    if isinstance(source, Mapping): return dict(source)
+    if isinstance(source, Mapping): return _tensors(source, 'state_dict')
     path = Path(source)
     if not path.is_file(): raise PetsError('no such file', path, 'Give a .safetensors or .pth file, or a state_dict')
     try:
@@ -166,7 +171,7 @@ def _read_weights(source)->dict[str, Tensor]:
     except Exception as e:   # each reader has faults of its own kind
         raise PetsError(f'not a readable file of weights ({type(e).__name__})', path, 'Give a .safetensors or .pth file of tensors only') from None
     if not isinstance(state, Mapping): raise PetsError('holds no state_dict', path, 'Save `model.state_dict()`, not the model')
-    return dict(state)
+    return _tensors(state, path)
 
 # %% ../nbs/07_resnet.ipynb #071ed202
 def _compare(model, state, where):
@@ -235,5 +240,5 @@ def plot_architecture(
             _draw_blocks(ax, x, stages[row['stage']])
             ax.text(x, -2.12, f"{row['blocks']} × {type(stages[row['stage']][0]).__name__}", ha='center', fontsize=8)
     total = sum(row['parameters'] for row in diary)
-    ax.set(xlim=(-.6, 6.5), ylim=(-3.05, 2.2), title=f'{total:,} parameters. Each small box is a block; filled, where its shortcut projects.')
+    ax.set(xlim=(-.6, 6.5), ylim=(-3.05, 2.2), title=f'{total:,} parameters. Each small box is a block; dark, where its shortcut projects.')
     return fig

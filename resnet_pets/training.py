@@ -293,7 +293,8 @@ def find_lr(
     high:float=10.0, # last learning rate
     steps:int=60 # of the test
 )->tuple[list,list,float]: # rates, smoothed losses, and a suggestion: a tenth of the rate at the lowest loss
-    "The learning-rate range test of Smith 2017."
+    "The learning-rate range test of Smith 2017. Raises `PetsError` for a range that can't be."
+    if steps < 2 or not 0 < low < high: raise PetsError(f'{steps} steps from {low} to {high}', 'find_lr', 'Take two steps or more, and 0 < low < high')
     saved = {k: v.clone() if isinstance(v, Tensor) else v for k,v in trainer.model.state_dict().items()}
     optimizer = type(trainer.optimizer)([{**g, 'lr': low} for g in trainer.optimizer.param_groups])
     rates,losses = [],[]
@@ -319,5 +320,5 @@ def plot_lr(
     fig,axs = new_figure(size=(5, 2.6))
     axs[0,0].plot(rates, losses, color=COLORS['dog'])
     axs[0,0].axvline(suggestion, color=COLORS['cat'], ls='--', label=f'suggested: {suggestion:.1e}')
-    axs[0,0].set(xscale='log', xlabel='learning rate', ylabel='loss, smoothed'); axs[0,0].legend(frameon=False)
+    axs[0,0].set(xscale='log', xlabel='learning rate', ylabel='loss, smoothed', ylim=(.9*min(losses), 2*losses[0])); axs[0,0].legend(frameon=False, loc='upper center')
     return fig
