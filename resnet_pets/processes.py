@@ -28,7 +28,9 @@ def job()->Iterator[None]:
         return
     if torch.cuda.is_available(): torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
     dist.init_process_group('cpu:gloo,cuda:nccl' if torch.cuda.is_available() else 'gloo')
-    try: yield
+    try:
+        yield
+        dist.barrier()   # leave together: torch's threads may still hold tensors of the last exchange, and abort a process that ends meanwhile
     except RuntimeError as e:
         if not _lost(e): raise
         raise PetsError('another process of this job has ended', f'process {process()[0]}', 'Its own message says why') from e

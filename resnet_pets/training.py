@@ -319,6 +319,6 @@ def plot_lr(
     "The loss against the learning rate, with the suggested rate marked."
     fig,axs = new_figure(size=(5, 2.6))
     axs[0,0].plot(rates, losses, color=COLORS['dog'])
-    axs[0,0].axvline(suggestion, color=COLORS['cat'], ls='--', label=f'suggested: {suggestion:.1e}')
-    axs[0,0].set(xscale='log', xlabel='learning rate', ylabel='loss, smoothed', ylim=(.9*min(losses), 2*losses[0])); axs[0,0].legend(frameon=False, loc='upper center')
+    axs[0,0].axvline(suggestion, color=COLORS['cat'], ls='--')
+    axs[0,0].set(xscale='log', xlabel='learning rate', ylabel='loss, smoothed', ylim=(.9*min(losses), 2*losses[0]), title=f'suggested, dashed: {suggestion:.1e}')
     return fig
