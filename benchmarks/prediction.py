@@ -30,7 +30,7 @@ class InBf16(nn.Module):
 
 def plain_predict(saved, device):
     "torchvision's network with the weights of ours, and the usual few lines around it."
-    px,model = saved.config.data.image_size, ResNet(Bottleneck, list(saved.config.model.blocks), num_classes=1).to(device).eval()
+    px,model = saved.config.data.image_size, ResNet(Bottleneck, list(saved.config.model.layers), num_classes=1).to(device).eval()
     model.load_state_dict(saved.model.state_dict())
     transform = v2.Compose([v2.Resize(px), v2.CenterCrop(px), v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
     @torch.no_grad()

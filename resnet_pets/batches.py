@@ -21,7 +21,7 @@ from .core import PetsError, atomic_write, new_figure, rng, write_text
 from .data import open_photo
 
 # %% auto #0
-__all__ = ['Augment', 'PetDataset', 'plain_transform', 'plain_loader', 'squeeze', 'cache_folder', 'cache_key', 'PhotoCache',
+__all__ = ['Augment', 'PetDataset', 'plain_transform', 'plain_loader', 'resize_square', 'cache_folder', 'cache_key', 'PhotoCache',
            'photo_cache', 'uniform', 'crop_boxes', 'crop_matrices', 'sample', 'center_view', 'cache_size', 'jitter',
            'erase_boxes', 'erase', 'Batches', 'plot_batch']
 
@@ -82,7 +82,7 @@ def plain_loader(
         num_workers=workers, generator=rng(seed, 'plain'))
 
 # %% ../nbs/05_batches.ipynb #d8726a58
-def squeeze(
+def resize_square(
     path:str|Path, # an image file
     size:int # pixels a side
 )->tuple[np.ndarray, float]: # (size,size,3) uint8, and width/height of the photo
@@ -144,7 +144,7 @@ def _write_cache(
     try:
         with atomic_write(path) as tmp, open(tmp, 'wb') as f:
             np.lib.format.write_array_header_1_0(f, header)
-            squares = pool.map(lambda p: squeeze(p.path, size), pets)
+            squares = pool.map(lambda p: resize_square(p.path, size), pets)
             for square,aspect in tqdm(squares, 'Decoding once', len(pets), unit='photo'):
                 crc = zlib.crc32(square, crc); aspects.append(aspect)
                 f.write(square.tobytes())
@@ -321,10 +321,10 @@ class Batches:
         device:str|torch.device='cpu', # where the batches shall be
         channels_last:bool=True, # memory format that convolutions like best
         drop_last:bool=False, # leave out a last batch that is not full: yes in training
-        share:tuple[int,int]=(0, 1) # (i, n): of each batch every n-th photo, from the i-th on, as process i of n gets it
+        shard:tuple[int,int]=(0, 1) # (i, n): of each batch every n-th photo, from the i-th on, as process i of n gets it
     ):
         self.cache,self.size,self.batch_size,self.augment,self.seed,self.drop_last = cache,size,batch_size,augment,seed,drop_last
-        self.rows = slice(share[0], None, share[1])
+        self.rows = slice(shard[0], None, shard[1])
         self.device,self.format = torch.device(device), torch.channels_last if channels_last else torch.contiguous_format
         self.mean,self.std = (torch.as_tensor(v, dtype=torch.float32).view(3, 1, 1).to(self.device) for v in (mean, std))
         if not len(self): raise PetsError(f'{len(cache)} photos do not fill one batch of {batch_size}', 'batch_size', f'Take {max(len(cache), 1)} or fewer')

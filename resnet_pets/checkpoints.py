@@ -20,7 +20,7 @@ from .core import PetsError, atomic_write, seeded, write_text
 from .config import Config, Section
 from .blocks import BasicBlock, Bottleneck
 from .resnet import ResNet
-from .processes import is_first
+from .processes import is_main_process
 
 # %% auto #0
 __all__ = ['HEADS', 'build_model', 'Saved', 'save_model', 'load_model', 'save_state', 'load_state', 'claim']
@@ -35,7 +35,7 @@ def build_model(
     "The network of an experiment; the same seed gives the same weights."
     m = config.model
     with seeded(config.training.seed, 'weights'):
-        return ResNet(dict(basic=BasicBlock, bottleneck=Bottleneck)[m.block], m.blocks, num_classes=HEADS[m.head](breeds), zero_init_residual=m.zero_init, width=m.width)
+        return ResNet(dict(basic=BasicBlock, bottleneck=Bottleneck)[m.block], m.layers, num_classes=HEADS[m.head](breeds), zero_init_residual=m.zero_init_residual, width=m.width)
 
 # %% ../nbs/09_checkpoints.ipynb #bd8cd71e
 @dataclass
@@ -145,7 +145,7 @@ def claim(
     "Keep a folder to this process for the length of the block; `PetsError` names the process that has it. Of the processes of a job, the first claims for all."
     folder = Path(folder).resolve()
     who,lock = folder.with_name(f'.{folder.name}.lock.txt'), FileLock(folder.with_name(f'.{folder.name}.lock'), is_singleton=True)
-    if not is_first() or lock.is_locked:
+    if not is_main_process() or lock.is_locked:
         yield
         return
     new = not folder.parent.exists()

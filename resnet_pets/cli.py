@@ -19,7 +19,7 @@ from .stats import balance, channel_stats, image_sizes, plot_balance, plot_chann
 from .batches import Batches, cache_size, photo_cache
 from .evaluation import report_table
 from .confidence import delong, mcnemar
-from .processes import is_first, job
+from .processes import is_main_process, job
 from .checkpoints import build_model, claim
 from .training import check_model
 from .runs import Run, compare_runs, fit, load_run, predict_files
@@ -197,7 +197,7 @@ def pets_train(
     with job():
         result = fit(load_config(recipe, overrides), run or Path(recipe).stem, resume, overwrite)
         if not result.finished: return 1
-        if is_first(): say_result(result); _say_next(result)
+        if is_main_process(): say_result(result); _say_next(result)
 
 # %% ../nbs/16_cli.ipynb #c044
 @command
@@ -210,7 +210,7 @@ def pets_evaluate(
     result = load_run(run)
     with job(), claim(run):
         metrics = result.evaluate([split], device=device)[split]
-        if is_first(): print(f'{report_table(metrics)}\n'); say_result(result)
+        if is_main_process(): print(f'{report_table(metrics)}\n'); say_result(result)
 
 # %% ../nbs/16_cli.ipynb #c048
 def _p_value(p): return f'p = {p:.2g}' if p >= .0001 else 'p < 0.0001'

@@ -78,13 +78,13 @@ class DataSection(Section):
 class ModelSection(Section):
     "The network. The defaults are ResNet-101."
     block:Literal['basic', 'bottleneck'] = 'bottleneck'
-    blocks:tuple[int,int,int,int] = (3, 4, 23, 3) # residual blocks in each stage
+    layers:tuple[int,int,int,int] = (3, 4, 23, 3) # residual blocks in each stage
     width:int = Field(64, ge=8, le=4096) # channels after the stem
     head:Literal['one_logit', 'two_logits', 'breeds'] = 'one_logit' # what the last layer says
-    zero_init:bool = True # blocks start as identity: the last norm of each starts at zero
+    zero_init_residual:bool = True # blocks start as identity: the last norm of each starts at zero
     @model_validator(mode='after')
     def _counts(self):
-        if not all(1 <= b <= 1000 for b in self.blocks): raise ValueError('every stage needs 1 to 1000 blocks')
+        if not all(1 <= b <= 1000 for b in self.layers): raise ValueError('every stage needs 1 to 1000 blocks')
         return self
 
 # %% ../nbs/01_config.ipynb #d6df6c6b
@@ -95,7 +95,7 @@ class OptimizerSection(Section):
     betas:tuple[float,float] = (0.9, 0.999) # Adam and AdamW
     momentum:float = Field(0.9, ge=0, lt=1) # SGD
     weight_decay:float = Field(0.05, ge=0)
-    decay_norms:bool = False # decay biases and norms too; otherwise only tensors of two or more dimensions
+    decay_all:bool = False # decay biases and norms too; otherwise only tensors of two or more dimensions
     @model_validator(mode='after')
     def _betas(self):
         if not all(0 <= b < 1 for b in self.betas): raise ValueError('betas must each be from 0 to below 1')
@@ -107,24 +107,24 @@ class SchedulerSection(Section):
     name:Literal['constant', 'step', 'cosine', 'one_cycle'] = 'one_cycle'
     step_size:int = Field(30, ge=1) # step: epochs between two falls
     gamma:float = Field(0.1, gt=0, le=1) # step: factor of each fall
-    warmup:float = Field(0.3, gt=0, lt=1) # one_cycle: share of the run in which the rate rises
+    pct_start:float = Field(0.3, gt=0, lt=1) # one_cycle: share of the run in which the rate rises
 
 # %% ../nbs/01_config.ipynb #539e14ff
 class TrainingSection(Section):
     "The loop: its length, its batches and its safeguards."
     epochs:int = Field(30, ge=1)
     batch_size:int = Field(16, ge=2) # photos of a step, of all processes together
-    accumulate:int = Field(1, ge=1) # parts that a batch is worked off in, one after the other: less memory
-    sync_norms:bool = False # batch norm over all processes together
+    grad_accum_steps:int = Field(1, ge=1) # parts that a batch is worked off in, one after the other: less memory
+    sync_batch_norm:bool = False # batch norm over all processes together
     seed:int = Field(0, ge=0) # of weights, order and augmentation
     device:str = 'auto' # auto, cpu, cuda, cuda:1, mps
     precision:Literal['auto', 'fp32', 'bf16', 'fp16'] = 'auto' # auto: on CUDA bf16, or fp16 where there is no bf16; elsewhere the quicker of fp32 and bf16, timed at the start
-    clip:Optional[float] = Field(None, gt=0) # largest norm of the gradient
+    clip_grad_norm:Optional[float] = Field(None, gt=0) # largest norm of the gradient
     label_smoothing:float = Field(0.0, ge=0, lt=1)
     class_weights:bool = False # weigh classes so that each counts the same
-    average:float = Field(0.0, ge=0, lt=1) # decay of the moving average of the weights; 0: none
-    grow:float = Field(0.0, ge=0, le=1) # share of the run in which the network grows to its full depth; 0: deep from the start
-    grow_size:Optional[int] = Field(None, ge=32) # pixels a side of training photos while it grows; null: data.image_size
+    ema_decay:float = Field(0.0, ge=0, lt=1) # decay of the moving average of the weights; 0: none
+    progressive_depth:float = Field(0.0, ge=0, le=1) # share of the run in which the network grows to its full depth; 0: deep from the start
+    progressive_size:Optional[int] = Field(None, ge=32) # pixels a side of training photos while it grows; null: data.image_size
 
 # %% ../nbs/01_config.ipynb #f4d736e2
 class ResultsSection(Section):
@@ -145,8 +145,8 @@ class Config(Section):
     results:ResultsSection = ResultsSection()
     @model_validator(mode='after')
     def _growing(self):
-        if self.training.grow and not self.model.zero_init: raise ValueError('training.grow needs model.zero_init: only a block that starts as the identity can join a network unnoticed')
-        if self.training.grow_size and not self.training.grow: raise ValueError('training.grow_size needs training.grow: it is the size of photos while the network grows')
+        if self.training.progressive_depth and not self.model.zero_init_residual: raise ValueError('training.progressive_depth needs model.zero_init_residual: only a block that starts as the identity can join a network unnoticed')
+        if self.training.progressive_size and not self.training.progressive_depth: raise ValueError('training.progressive_size needs training.progressive_depth: it is the size of photos while the network grows')
         return self
     def dumps(self)->str:
         "The experiment as YAML, every value spelt out; `load_config` reads it back."

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 from .core import COLORS, PetsError, Table, atomic_write, autocast, eval_mode, nearest, new_figure
-from .processes import bar_options, gather, process
+from .processes import bar_options, all_gather, rank, world_size
 
 # %% auto #0
 __all__ = ['COLUMNS', 'SPECIES', 'species_logit', 'Predictions', 'batch_logits', 'predict', 'evaluate', 'report_table',
@@ -194,14 +194,14 @@ def predict(
     "Ask `model` about every photo exactly once. Raises `PetsError` if a photo is left out or repeated."
     if not len(pets): raise PetsError('there are no photos', 'predict', 'Choose a split that has some')
     parts,where = [],[]
-    with eval_mode(model), tqdm(total=len(pets)//process()[1], desc='predict', unit='photo', leave=False, **bar_options()) as bar:
+    with eval_mode(model), tqdm(total=len(pets)//world_size(), desc='predict', unit='photo', leave=False, **bar_options()) as bar:
         for xb,idx in batches:
             parts.append(batch_logits(model, xb, precision, flip)); where.append(idx.cpu())
             if len(parts[-1]) != len(idx): raise PetsError(f'{len(parts[-1])} answers for {len(idx)} photos', 'predict', 'The network must give each photo one row')
             bar.update(len(idx))
-    where = gather(torch.cat(where) if where else torch.zeros(0).long())
+    where = all_gather(torch.cat(where) if where else torch.zeros(0).long())
     _check_once(where, pets)
-    logits = gather(torch.cat(parts))[where.argsort()]
+    logits = all_gather(torch.cat(parts))[where.argsort()]
     columns = {k: [getattr(p, k) for p in pets] for k in ('name', 'species', 'breed', 'split')}
     return Predictions(**columns, logits=logits, z=species_logit(logits, breed_species))
 

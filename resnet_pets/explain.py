@@ -18,8 +18,8 @@ from .data import open_photo
 from .evaluation import SPECIES
 from .checkpoints import Saved
 from .runs import Run, prepare
-from .features import conv_filters, conv_layers, plot_feature_maps, plot_filters, uncompiled
-from .gradcam import activations_and_gradients, film_strip, gradcam, plot_cams
+from .features import conv_filters, conv_layers, plot_feature_maps, plot_filters, unwrap_model
+from .gradcam import activations_and_gradients, plot_cam_by_depth, gradcam, plot_cams
 from .faithfulness import Faithfulness, faithfulness
 from .pictures import Subject, stages, subject
 from .explorers import name_photos, open_image
@@ -57,7 +57,7 @@ def _draw(names, photos, maps, cams, z)->dict: # all figures but the filters
     figures = dict(cams=plot_cams({f'{kind}\n{b}': cams[b, kind] for b in ends[:-3:-1] for kind in SPECIES}, photos, titles))
     for i,kind in enumerate(said):
         figures[f'{i+1}_maps'] = plot_feature_maps({b: maps[b] for b in ends}, photos, i)
-        figures[f'{i+1}_depth'] = film_strip({b: cams[b, kind] for b in maps}, photos, i)
+        figures[f'{i+1}_depth'] = plot_cam_by_depth({b: cams[b, kind] for b in maps}, photos, i)
     return figures
 
 # %% ../nbs/15a_explain.ipynb #c015
@@ -68,7 +68,7 @@ def explain_figures(
 )->dict[str, Figure]: # 'filters', 'cams', and of each photo '1_maps', '1_depth', …
     "Look into a network with a few photos. Raises `PetsError` if there is none."
     if not images: raise PetsError('there is no photo to look at', 'images', 'Give at least one')
-    model = copy.deepcopy(uncompiled(saved.model)).to(device)
+    model = copy.deepcopy(unwrap_model(saved.model)).to(device)
     seen = replace(subject(saved), model=model)
     squares = [seen.square(image, seen.size) for image in images.values()]
     photos,x = torch.stack([torch.from_numpy(s.copy()).permute(2, 0, 1)/255 for s in squares]), torch.cat([seen.input(s) for s in squares])

@@ -20,10 +20,10 @@ from fastcore.basics import patch
 from .core import PetsError, nearest, write_text
 from .gradcam import METHODS
 from .pictures import (GAP, SIDE, STRIP, Analysis, analyse, bars_html, center_square, channel_facts, channel_picture, channel_tile,
-    color_table, contact_sheet, diary_html, film_blocks, heat_picture, heat_values, jpeg, legend_html, stages, subject)
+    color_table, contact_sheet, summary_html, film_blocks, heat_picture, heat_values, jpeg, legend_html, stages, subject)
 
 # %% auto #0
-__all__ = ['open_image', 'name_photos', 'Memory', 'Desk', 'FeatureMapExplorer', 'GradCamExplorer', 'hardest', 'thumbnail',
+__all__ = ['open_image', 'name_photos', 'Memory', 'Session', 'FeatureMapExplorer', 'GradCamExplorer', 'hardest', 'thumbnail',
            'MistakeExplorer', 'page_data', 'export_explorer']
 
 # %% ../nbs/15_explorers.ipynb #c005
@@ -91,7 +91,7 @@ class Memory:
         return self.kept[key]
 
 # %% ../nbs/15_explorers.ipynb #c020
-class Desk:
+class Session:
     "Networks, photos and the memory that explorers share."
     def __init__(self,
         model:Any, # a network as for `subject`, or several: name → network
@@ -104,7 +104,7 @@ class Desk:
         if not self.subjects: raise PetsError('there is no network to look into', 'model', 'Give at least one')
         if not self.photos: raise PetsError('there is no photo to look at', 'images', 'Give at least one')
         self.side = max(3*s.size for s in self.subjects.values())   # more pixels are of no use
-    def __repr__(self): return f"Desk: {len(self.photos)} photos, {', '.join(self.subjects)}; {self.memory}"
+    def __repr__(self): return f"Session: {len(self.photos)} photos, {', '.join(self.subjects)}; {self.memory}"
     def analysis(self,
         photo:str, # its name
         model:str # its name
@@ -115,7 +115,7 @@ class Desk:
 
 # %% ../nbs/15_explorers.ipynb #c021
 @patch
-def add(self:Desk,
+def add(self:Session,
     name:str, # as the user's file is called
     content:bytes # of the file; raises `PetsError` if they are no photo
 )->str: # the name it got
@@ -128,7 +128,7 @@ def add(self:Desk,
     return name
 
 @patch
-def _forget(self:Desk, name):
+def _forget(self:Session, name):
     del self.photos[name]
     for model in self.subjects: self.memory.kept.pop((name, model), None)
 
@@ -137,16 +137,16 @@ class _Explorer:
     "A photo, an upload, one line for messages, and controls that never run the network."
     def __init__(self, model, images, memory_mb):
         import ipywidgets as w
-        if isinstance(model, Desk) and images is not None: raise PetsError('a desk has photos of its own', 'images', 'Give the desk alone, or the network and the photos')
-        self.w,self.desk = w,model if isinstance(model, Desk) else Desk(model, images, memory_mb)
+        if isinstance(model, Session) and images is not None: raise PetsError('a desk has photos of its own', 'images', 'Give the desk alone, or the network and the photos')
+        self.w,self.session = w,model if isinstance(model, Session) else Session(model, images, memory_mb)
         self.moving,self.shows,self.analyses,self.held = False,{},{},[]
-        self.photo = self.control(w.Dropdown, 'photo', options=list(self.desk.photos))
-        self.several = len(self.desk.subjects) > 1
+        self.photo = self.control(w.Dropdown, 'photo', options=list(self.session.photos))
+        self.several = len(self.session.subjects) > 1
         self.upload = w.FileUpload(accept='image/*', description='own photo', tooltip='Look at a photo of your own, of up to 10 MB')
         self.upload.observe(self._uploaded, 'value')
         self.message = w.HTML(layout=dict(min_height='1.8em'))
         self.follow = lambda photo: None   # called when another photo is on the screen
-    def __repr__(self): return f'{type(self).__name__} over {self.desk}'
+    def __repr__(self): return f'{type(self).__name__} over {self.session}'
     def control(self, kind, label, **how):
         made = kind(description=label, tooltip=label, **how)
         made.observe(self._moved, 'value')
@@ -187,7 +187,7 @@ def _moved(self:_Explorer, change):
 def load(self:_Explorer, before=None):
     "Compute what the chosen photo needs; if it can't be read, say so and go back to the one before."
     self.say(f'Computing {self.photo.value} …')
-    try: self.analyses,text = {name: self.desk.analysis(self.photo.value, name) for name in self.desk.subjects},''
+    try: self.analyses,text = {name: self.session.analysis(self.photo.value, name) for name in self.session.subjects},''
     except PetsError as e:
         if before is None: raise
         text,self.photo.value = e,before
@@ -197,7 +197,7 @@ def load(self:_Explorer, before=None):
 @patch
 def _uploaded(self:_Explorer, change):
     for file in change['new']:
-        try: self.open(self.desk.add(file['name'], bytes(file['content'])))
+        try: self.open(self.session.add(file['name'], bytes(file['content'])))
         except PetsError as e: self.say(e)
     if change['new']: self.upload.value = ()
 
@@ -205,10 +205,10 @@ def _uploaded(self:_Explorer, change):
 def open(self:_Explorer, name:str):
     "Look at the photo of this name, which may be new on the desk."
     moving,self.moving = self.moving,True
-    before,self.photo.options = self.photo.value,list(self.desk.photos)
+    before,self.photo.options = self.photo.value,list(self.session.photos)
     self.photo.value = name
     self.moving = moving
-    if name != before: self._moved(dict(owner=self.photo, old=before if before in self.desk.photos else None))
+    if name != before: self._moved(dict(owner=self.photo, old=before if before in self.session.photos else None))
 
 # %% ../nbs/15_explorers.ipynb #c033
 def _choice(explorer, label, options):
@@ -268,13 +268,13 @@ class _Tiles:
 class FeatureMapExplorer(_Explorer):
     "Walk a photo through the network: blocks, their strongest channels, and one channel large over the photo."
     def __init__(self,
-        model:Any, # a network as for `subject`, or several: name → network; or a `Desk`
+        model:Any, # a network as for `subject`, or several: name → network; or a `Session`
         images:Any=None, # as for `name_photos`; with a desk none, it has its own
         memory_mb:float=256 # of photos that are kept besides the one on the screen
     ):
         super().__init__(model, images, memory_mb)
         w,control = self.w,self.control
-        self.model,self.stage = control(w.Dropdown, 'model', options=list(self.desk.subjects)), _choice(self, 'stage', [''])
+        self.model,self.stage = control(w.Dropdown, 'model', options=list(self.session.subjects)), _choice(self, 'stage', [''])
         self.block = control(w.Dropdown, 'block', options=[''])
         self.steps = _steps(self, self.block)
         self.channel = control(w.BoundedIntText, 'channel', min=0, max=0)
@@ -318,7 +318,7 @@ def draw(self:FeatureMapExplorer)->None:
         self.large.show(jpeg(channel_picture(analysis, block, channel, self.opacity.value)), f'channel {channel} of {block} over {self.photo.value}')
     self.legend.value = legend_html(maps.low[channel], maps.high[channel], 'viridis', clear=True)
     self.facts.value = f'<div style="line-height:1.4">{html.escape(channel_facts(analysis, block, channel))}</div>'
-    self.diary.value = diary_html(analysis, block)
+    self.diary.value = summary_html(analysis, block)
     room = max(len(m.order) for m in analysis.maps.values())
     if self.changed('tiles', at): self.tiles.show(f'The strongest channels of {block}', {c: (str(c), channel_tile(analysis, block, c)) for c in maps.order[:24].tolist()}, room)
     self.tiles.mark(channel)
@@ -329,7 +329,7 @@ class _Pane:
     model:object; name:object; block:object; steps:object; image:object; text:object; widget:object
 
 def _pane(explorer, letter):
-    w,models = explorer.w,list(explorer.desk.subjects)
+    w,models = explorer.w,list(explorer.session.subjects)
     model,name,block = (explorer.control(w.Dropdown, f'{label} {letter}', options=options) for label,options in (('model', models), ('class', ['']), ('block', [''])))
     image,steps = _picture(SIDE),_steps(explorer, block, letter)
     text = explorer.text(min_height='4.5em', width=f'{SIDE}px')
@@ -339,7 +339,7 @@ def _pane(explorer, letter):
 class GradCamExplorer(_Explorer):
     "Where a network looks: probabilities, two heat maps side by side, and the way through the depth."
     def __init__(self,
-        model:Any, # a network as for `subject`, or several: name → network; or a `Desk`
+        model:Any, # a network as for `subject`, or several: name → network; or a `Session`
         images:Any=None, # as for `name_photos`; with a desk none, it has its own
         memory_mb:float=256 # of photos that are kept besides the one on the screen
     ):
@@ -445,12 +445,12 @@ class MistakeExplorer(_Explorer):
         first = next((predictions.name[i] for i in hardest(predictions)+list(range(len(predictions))) if predictions.name[i] in self.sources), None)
         if first is None: raise PetsError('none of the photos in the table is here', 'images', 'Give the folder that was predicted')
         super().__init__(model, {first: self.sources[first]}, memory_mb)
-        self.desk.names.update(self.sources)   # no upload may be called so
+        self.session.names.update(self.sources)   # no upload may be called so
         w,control,breeds = self.w,self.control,sorted({b for b,n in zip(predictions.breed, predictions.name) if n in self.sources})
         self.show,self.look = _choice(self, 'show', ['wrong', 'least certain']),_choice(self, 'look at', ['feature maps', 'Grad-CAM'])
         self.species,self.breed = (control(w.Dropdown, k, options=o) for k,o in dict(species=['both', 'cat', 'dog'], breed=['all', *breeds]).items())
         self.page,self.tiles = control(w.BoundedIntText, 'page', value=1, min=1, max=1), _Tiles(w, 12, 6, 112, self.pick, 'photo')
-        self.maps,self.heat = FeatureMapExplorer(self.desk), GradCamExplorer(self.desk)
+        self.maps,self.heat = FeatureMapExplorer(self.session), GradCamExplorer(self.session)
         self.widget = _page(self, [self.show, self.species, self.breed, self.page], [self.tiles.widget], [self.look], [self.maps.widget, self.heat.widget])
         for explorer in (self.maps, self.heat): explorer.follow = self._follow
         self._moved(dict(owner=self.show))
@@ -460,7 +460,7 @@ class MistakeExplorer(_Explorer):
     )->None:
         "Open a photo in both explorers."
         name = self.predictions.name[row]
-        self.desk.photos[name] = self.sources[name]
+        self.session.photos[name] = self.sources[name]
         (self.maps if self.look.value == 'feature maps' else self.heat).open(name)   # the other one follows
 
 # %% ../nbs/15_explorers.ipynb #c075
@@ -483,7 +483,7 @@ def draw(self:MistakeExplorer)->None:
     "Show the page, and one of the two explorers below it."
     p,kinds,chosen = self.predictions,self.species.options[1:],self.rows[12*self.page.value-12:12*self.page.value]
     kind = 'called wrongly' if self.show.value == 'wrong' else 'by certainty'
-    def small(i): return Image.fromarray(self.desk.memory.get(('thumbnail', p.name[i]), lambda: thumbnail(self.sources[p.name[i]], p.name[i])))
+    def small(i): return Image.fromarray(self.session.memory.get(('thumbnail', p.name[i]), lambda: thumbnail(self.sources[p.name[i]], p.name[i])))
     if self.changed('tiles', chosen): self.tiles.show(f'Photos {kind}', {i: (p.name[i], small(i)) for i in chosen}, sum(n in self.sources for n in p.name))
     self.tiles.mark(self.row)
     text = f'{len(self.rows)} photo{"s"*(len(self.rows) != 1)} {kind}; page {self.page.value} of {self.page.max}. '
@@ -533,7 +533,7 @@ def export_explorer(
 )->Path: # the same path
     "Both explorers as one web page that works offline and without a kernel. Raises `PetsError` for several networks, or for no photo or channel."
     if channels < 1: raise PetsError(f'{channels} channels to show', 'channels', 'Give at least 1')
-    desk = Desk(model, images)
+    desk = Session(model, images)
     if len(desk.subjects) > 1: raise PetsError(f'{len(desk.subjects)} networks', 'model', 'A page shows one; export each by itself')
     seen = next(iter(desk.subjects.values()))
     about = (f'{type(seen.model).__name__} with {sum(p.numel() for p in seen.model.parameters()):,} parameters, on photos of {seen.size}×{seen.size} pixels. '

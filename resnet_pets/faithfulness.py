@@ -16,13 +16,13 @@ from tqdm import tqdm
 from .core import COLORS, PetsError, Table, eval_mode, new_figure, rng
 from .data import Pet
 from .checkpoints import Saved
-from .features import find_layers, to_model, uncompiled
-from .localization import (_copied, _interval_text, _logits, _mark, _positive, _same_number, _unlearn, blurred, class_heat, compared_maps,
-    heat_share, is_empty, mean_interval, own_classes, photos_and_regions, pointing_game, species_answer)
+from .features import find_layers, to_model, unwrap_model
+from .localization import (_copied, _interval_text, _logits, _mark, _positive, _same_number, randomize_weights, blurred, class_heat, compared_maps,
+    energy_pointing_game, is_empty, mean_interval, predicted_classes, photos_and_regions, pointing_game, species_answer)
 
 # %% auto #0
-__all__ = ['MEASURES', 'class_probability', 'removal_curve', 'curve_area', 'measure_maps', 'parts', 'cascade', 'spearman',
-           'randomised_maps', 'similarity', 'plot_sanity', 'measure_heat', 'Faithfulness', 'faithfulness',
+__all__ = ['MEASURES', 'class_probability', 'removal_curve', 'curve_area', 'measure_maps', 'parts', 'cascading_randomization',
+           'spearman', 'randomised_maps', 'similarity', 'plot_sanity', 'measure_heat', 'Faithfulness', 'faithfulness',
            'plot_curves']
 
 # %% ../nbs/14_faithfulness.ipynb #c072
@@ -85,7 +85,7 @@ def measure_maps(
     "Share of heat, pointing game, deletion and insertion for a batch, and which maps were empty."
     found = {}
     for name,m in maps.items():
-        found |= {(name, 'share'): heat_share(m, regions), (name, 'pointing'): pointing_game(m, regions), (name, 'empty'): is_empty(m).float()}
+        found |= {(name, 'share'): energy_pointing_game(m, regions), (name, 'pointing'): pointing_game(m, regions), (name, 'empty'): is_empty(m).float()}
         found |= {(name, kind): removal_curve(model, x, m, classes, kind == 'insertion', answer, steps, cells, fill, seed) for kind in ('deletion', 'insertion')}
     return {k: v.cpu() for k,v in found.items()}
 
@@ -94,14 +94,14 @@ def parts(
     model:nn.Module # any network
 )->list[str]: # names, from the head down to the first layer
     "The parts that the network is put together from, as far as they have weights."
-    model,prefix = uncompiled(model),''
+    model,prefix = unwrap_model(model),''
     while True:
         named = [(prefix+name, m) for name,m in model.named_children() if any(True for _ in m.parameters())]
         if len(named) != 1 or not any(True for _ in named[0][1].children()): return [name for name,_ in named[::-1]]
         prefix,model = f'{named[0][0]}.', named[0][1]
 
 # %% ../nbs/14_faithfulness.ipynb #c092
-def cascade(
+def cascading_randomization(
     model:nn.Module, # any network; not changed
     layers:Sequence[str]|None=None, # what to make forget, in this order; by default `parts`
     seed:int=0
@@ -109,7 +109,7 @@ def cascade(
     "Cascading randomisation (Adebayo et al. 2018): the network forgets part after part."
     layers,model = list(layers or parts(model)), _copied(model)
     find_layers(model, layers)
-    for layer in layers: yield layer, _unlearn(model, layer, seed)
+    for layer in layers: yield layer, randomize_weights(model, layer, seed)
 
 # %% ../nbs/14_faithfulness.ipynb #c096
 def spearman(
@@ -134,7 +134,7 @@ def randomised_maps(
 )->dict[str, Tensor]: # 'trained', then the part forgotten last → (N,h,w), signed
     "The maps of a network while it forgets."
     explain = partial(class_heat, x=x, layer=layer, classes=classes, method=method, answer=answer)
-    return {'trained': explain(model)} | {name: explain(step) for name,step in cascade(model, seed=seed)}
+    return {'trained': explain(model)} | {name: explain(step) for name,step in cascading_randomization(model, seed=seed)}
 
 # %% ../nbs/14_faithfulness.ipynb #c102
 def similarity(
@@ -186,7 +186,7 @@ def measure_heat(
     for i,(x, regions) in enumerate(batches):
         x = to_model(model, x)
         regions,place = regions.to(x.device), (seed, i)
-        classes = own_classes(model, x, answer)
+        classes = predicted_classes(model, x, answer)
         maps = compared_maps(model, x, layer, classes, method, answer, place)
         found[0].append(measure_maps(model, x, regions, maps, classes, answer, steps, cells, fill, place))
         if sanity: found[1].append(similarity(randomised_maps(model, x, layer, classes, method, answer, place)))

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from .core import PetsError, eval_mode, new_figure
 
 # %% auto #0
-__all__ = ['copied', 'Hook', 'uncompiled', 'eager_eval', 'find_layers', 'Hooks', 'to_model', 'spatial_layers', 'block_names',
-           'require_maps', 'feature_maps', 'strongest', 'silent_channels', 'plot_feature_maps', 'conv_layers',
+__all__ = ['copied', 'Hook', 'unwrap_model', 'eager_eval', 'find_layers', 'Hooks', 'to_model', 'spatial_layers', 'block_names',
+           'require_maps', 'feature_maps', 'top_channels', 'dead_channels', 'plot_feature_maps', 'conv_layers',
            'conv_filters', 'weight_scale', 'filter_pictures', 'plot_filters']
 
 # %% ../nbs/12_features.ipynb #c017
@@ -44,7 +44,7 @@ class Hook:
         self.handle.remove()
 
 # %% ../nbs/12_features.ipynb #c021
-def uncompiled(
+def unwrap_model(
     model:nn.Module # any network
 )->nn.Module: # the same, or what `torch.compile` was given
     "The network itself: hooks and names belong to it, and compiled code would pass them by."
@@ -70,7 +70,7 @@ def find_layers(
     names:str|Sequence[str] # such as 'layer4.1'
 )->dict[str, nn.Module]: # in the order of `names`
     "The layers of these names. Raises `PetsError` with the nearest names for an unknown one."
-    known = dict(uncompiled(model).named_modules(remove_duplicate=False))
+    known = dict(unwrap_model(model).named_modules(remove_duplicate=False))
     names = [names] if isinstance(names, (str, nn.Module)) else list(names)
     if not names: raise PetsError('no layer is named', 'layers', _nearest('', known))
     for name in names:
@@ -124,9 +124,9 @@ def spatial_layers(
     finished = []
     def note(name): return lambda output: finished.append((name, output.shape[1:])) if _is_map(output) else None
     with ExitStack() as hooks, torch.no_grad(), eager_eval(model):
-        for name,layer in uncompiled(model).named_modules():
+        for name,layer in unwrap_model(model).named_modules():
             if not isinstance(layer, torch.jit.ScriptModule): hooks.callback(Hook(layer, note(name)).remove)
-        uncompiled(model)(to_model(model, x))
+        unwrap_model(model)(to_model(model, x))
     return {name: tuple(shape) for name,shape in finished if name}
 
 # %% ../nbs/12_features.ipynb #c039
@@ -144,7 +144,7 @@ def block_names(
     "The steps that a picture takes through the network, each with the norm, activation and pooling that follow it."
     spatial,blocks = spatial_layers(model, x), []
     order = {name: i for i,name in enumerate(spatial)}
-    for name,layer in sorted(_steps(uncompiled(model), spatial), key=lambda step: order[step[0]]):
+    for name,layer in sorted(_steps(unwrap_model(model), spatial), key=lambda step: order[step[0]]):
         if any(isinstance(m, nn.Conv2d) for m in layer.modules()): blocks.append(name)
         elif blocks and spatial[name][1:] != (1, 1): blocks[-1] = name   # a global average is no map any more
     if not blocks: raise PetsError('no convolution gives a map', type(model).__name__, 'Give a convolutional network')
@@ -170,12 +170,12 @@ def feature_maps(
     layers:str|Sequence[str] # names, as many as you like
 )->dict[str, Tensor]: # layer → (N,C,h,w), copies
     "What these layers make of a batch, in one forward pass in evaluation mode. Raises `PetsError` for a layer that is unknown, idle or without maps."
-    with eager_eval(model), Hooks(model, layers) as hooks: uncompiled(model)(to_model(model, x))
+    with eager_eval(model), Hooks(model, layers) as hooks: unwrap_model(model)(to_model(model, x))
     require_maps(hooks.captured, model, x)
     return hooks.captured
 
 # %% ../nbs/12_features.ipynb #c054
-def strongest(
+def top_channels(
     maps:Tensor, # (N,C,h,w)
     k:int=8 # channels
 )->Tensor: # (N,k) their numbers, or all C where there are fewer
@@ -183,7 +183,7 @@ def strongest(
     return maps.abs().mean((2, 3)).topk(min(k, maps.shape[1]), dim=1).indices
 
 # %% ../nbs/12_features.ipynb #c056
-def silent_channels(
+def dead_channels(
     maps:Tensor # (N,C,h,w), best of many photos
 )->Tensor: # (C,) True where a channel has one value at all pixels of all photos
     "The channels that never tell one pixel from another."
@@ -192,7 +192,7 @@ def silent_channels(
 # %% ../nbs/12_features.ipynb #c063
 def _choose(maps:Tensor, channels, index:int, name:str)->list[int]:
     if not -len(maps) <= index < len(maps): raise PetsError(f'no photo {index}: there are {len(maps)}', name, 'Count from 0')
-    if isinstance(channels, int): return strongest(maps[index][None], channels)[0].tolist()
+    if isinstance(channels, int): return top_channels(maps[index][None], channels)[0].tolist()
     for c in channels:
         if not 0 <= c < maps.shape[1]: raise PetsError(f'no channel {c}: there are {maps.shape[1]}, from 0 to {maps.shape[1]-1}', name, 'Choose by number, or give how many of the strongest to show')
     return list(channels)
@@ -204,7 +204,7 @@ def _scale_note(shared:bool, low:float, high:float)->str:
 def _draw_line(row, name:str, m:Tensor, photo:Tensor, index:int, channels:list[int], low, high)->None: # axes of one layer, m (N,C,h,w), photo (3,H,W)
     small = F.adaptive_avg_pool2d(photo.float().cpu(), m.shape[2:])
     row[0].imshow(small.permute(1, 2, 0).clamp(0, 1).numpy(), interpolation='nearest')
-    label = f'{name}\n{"×".join(map(str, m.shape[1:]))}\n{int(silent_channels(m).sum())} silent'
+    label = f'{name}\n{"×".join(map(str, m.shape[1:]))}\n{int(dead_channels(m).sum())} silent'
     row[0].text(-.12, .5, label, transform=row[0].transAxes, ha='right', va='center', fontsize=8)
     for ax,c in zip(row[1:], channels):
         ax.imshow(m[index, c].float().cpu().numpy(), cmap='inferno', vmin=low, vmax=high, interpolation='nearest')
@@ -233,7 +233,7 @@ def conv_layers(
     model:nn.Module # any network
 )->dict[str, nn.Conv2d]: # in the order of definition
     "All two-dimensional convolutions by name."
-    return {name: m for name,m in uncompiled(model).named_modules() if isinstance(m, nn.Conv2d)}
+    return {name: m for name,m in unwrap_model(model).named_modules() if isinstance(m, nn.Conv2d)}
 
 # %% ../nbs/12_features.ipynb #c074
 def conv_filters(

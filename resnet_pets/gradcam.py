@@ -15,11 +15,12 @@ from torch import nn, Tensor
 from torch.autograd.graph import get_gradient_edge
 from matplotlib.figure import Figure
 from .core import PetsError, nearest, new_figure
-from .features import Hooks, copied, eager_eval, require_maps, to_model, uncompiled
+from .features import Hooks, copied, eager_eval, require_maps, to_model, unwrap_model
 
 # %% auto #0
 __all__ = ['METHODS', 'classic_cam', 'gradcam', 'target_scores', 'Captured', 'activations_and_gradients', 'hirescam', 'layercam',
-           'gradcam_plus_plus', 'method_named', 'grad_cam', 'upsample', 'heat', 'overlay', 'plot_cams', 'film_strip']
+           'gradcam_plus_plus', 'method_named', 'grad_cam', 'upsample', 'heat', 'overlay', 'plot_cams',
+           'plot_cam_by_depth']
 
 # %% ../nbs/13_gradcam.ipynb #c010
 def classic_cam(
@@ -110,7 +111,7 @@ def activations_and_gradients(
     "Activations of these layers and the target's gradients there, by one forward and one backward pass in evaluation mode."
     with torch.inference_mode(False), torch.enable_grad(), eager_eval(model):
         x = to_model(model, x).detach().requires_grad_()
-        with Hooks(model, layers, _keep) as hooks: output = uncompiled(model)(x.clone())   # whose first layer may work in place
+        with Hooks(model, layers, _keep) as hooks: output = unwrap_model(model)(x.clone())   # whose first layer may work in place
         kept = hooks.captured
         require_maps({name: a for name,(a,_) in kept.items()}, model, x)
         scores = target_scores(output, target, classes)
@@ -235,7 +236,7 @@ def plot_cams(
     return fig
 
 # %% ../nbs/13_gradcam.ipynb #c085
-def film_strip(
+def plot_cam_by_depth(
     maps:Mapping[str, Tensor], # layer → (N,h,w), in the order of depth
     photos:Tensor, # (N,3,H,W) in [0,1]
     index:int=0, # which of the N photos

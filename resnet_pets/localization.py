@@ -13,17 +13,17 @@ from PIL import Image
 from torch import nn, Tensor
 from .core import COLORS, PetsError, eval_mode, new_figure, seeded
 from .data import Pet, photo_errors
-from .batches import Batches, PhotoCache, cache_size, squeeze
+from .batches import Batches, PhotoCache, cache_size, resize_square
 from .evaluation import species_logit
 from .confidence import _draws
 from .checkpoints import Saved
-from .features import to_model, uncompiled
+from .features import to_model, unwrap_model
 from .gradcam import grad_cam, overlay, target_scores, upsample
 
 # %% auto #0
-__all__ = ['BASELINES', 'uniform_heat', 'centre_blob', 'blurred', 'edges', 'untrained', 'species_answer', 'own_classes',
-           'class_heat', 'plot_heats', 'trimap_picture', 'photos_and_regions', 'mean_interval', 'is_empty',
-           'heat_share', 'compared_maps', 'plot_shares', 'pointing_game', 'plot_pointing']
+__all__ = ['BASELINES', 'uniform_heat', 'centre_blob', 'blurred', 'edges', 'randomize_weights', 'untrained', 'species_answer',
+           'predicted_classes', 'class_heat', 'plot_heats', 'trimap_picture', 'photos_and_regions', 'mean_interval',
+           'is_empty', 'energy_pointing_game', 'compared_maps', 'plot_shares', 'pointing_game', 'plot_pointing']
 
 # %% ../nbs/13b_localization.ipynb #c007
 def uniform_heat(
@@ -72,7 +72,7 @@ BASELINES = {'uniform': uniform_heat, 'centre blob': centre_blob, 'edges': edges
 
 # %% ../nbs/13b_localization.ipynb #c019
 def _copied(model:nn.Module)->nn.Module: # also of one that has kept results of its last pass, which themselves can't be copied
-    model = uncompiled(model)
+    model = unwrap_model(model)
     kept = {id(v): v.detach().clone() for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor) and v.grad_fn is not None}
     with torch.inference_mode(False): return copy.deepcopy(model, kept)
 
@@ -83,7 +83,7 @@ def _fresh(layer:nn.Module)->None:
         if torch.equal(v, old): v.copy_(v.flatten()[torch.randperm(v.numel())].view_as(v))
 
 @torch.no_grad()
-def _unlearn(model:nn.Module, part:str, seed)->nn.Module: # in place; the part '' is all of it
+def randomize_weights(model:nn.Module, part:str, seed)->nn.Module: # in place; the part '' is all of it
     device = next(model.parameters()).device
     model.cpu()    # so that every device gets the same weights
     for name,layer in model.named_modules(remove_duplicate=False):
@@ -97,7 +97,7 @@ def untrained(
     seed:int=0 # another seed, other weights
 )->nn.Module: # on the same device
     "A copy of a network that has learnt nothing."
-    return _unlearn(_copied(model), '', seed)
+    return randomize_weights(_copied(model), '', seed)
 
 # %% ../nbs/13b_localization.ipynb #c024
 def species_answer(
@@ -114,7 +114,7 @@ def _logits(output, answer:Callable|None)->Tensor: # (N,K), K at least 2
     return torch.cat([-logits, logits], 1).float()/2 if logits.shape[1] == 1 else logits.float()
 
 @torch.no_grad()
-def own_classes(
+def predicted_classes(
     model:nn.Module, # any network
     x:Tensor, # (N,C,H,W), normalised
     answer:Callable|None=None # from its output to logits (N,K)
@@ -174,8 +174,8 @@ def photos_and_regions(
 )->tuple[Tensor, Tensor]: # (N,3,S,S) photos as the network sees them; (N,3,S,S) in [0,1] how much of each pixel is animal, background, border
     "A batch of photos, and their trimaps by the same squeeze and crop. Raises `PetsError` for a trimap of another shape than its photo."
     size = saved.config.data.image_size
-    photos = [squeeze(p.path, cache_size(size)) for p in pets]
-    masks = [squeeze(trimap_picture(p.trimap), cache_size(size)) for p in pets]
+    photos = [resize_square(p.path, cache_size(size)) for p in pets]
+    masks = [resize_square(trimap_picture(p.trimap), cache_size(size)) for p in pets]
     for p,(_,photo),(_,mask) in zip(pets, photos, masks):
         if abs(mask/photo-1) > .03: raise PetsError(f'width by height is {mask:.2f}, that of the photo {photo:.2f}', p.trimap, 'Look at the folder with pets_check')
     aspect = torch.tensor([a for _,a in photos], dtype=torch.float32)
@@ -212,7 +212,7 @@ def _positive(maps:Tensor)->Tensor: # what speaks for the class; an empty map be
     return torch.where(is_empty(maps)[:,None,None], 1, maps.detach().float().relu())
 
 # %% ../nbs/13b_localization.ipynb #c052
-def heat_share(
+def energy_pointing_game(
     maps:Tensor, # (N,H,W), signed; what is positive counts
     regions:Tensor # (N,3,H,W) animal, background and border, from `photos_and_regions`
 )->Tensor: # (N,) from 0 to 1
@@ -244,7 +244,7 @@ def _mark(name:str)->tuple: # colour, line and marker of a map
 
 # %% ../nbs/13b_localization.ipynb #c061
 def plot_shares(
-    shares:Mapping[str, Tensor], # map → (N,), from `heat_share`
+    shares:Mapping[str, Tensor], # map → (N,), from `energy_pointing_game`
     area:Tensor # (N,) the same of `uniform_heat`
 )->Figure: # a panel for each map, a mark for each photo
     "Share of heat on the animal against the animal's area. On the dashed line heat is no better than uniform."

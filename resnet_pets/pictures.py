@@ -22,7 +22,7 @@ from .gradcam import METHODS, activations_and_gradients
 __all__ = ['SIDE', 'GAP', 'STRIP', 'color_table', 'enlarge', 'paint', 'color_over', 'jpeg', 'softmax_answer', 'center_square',
            'Subject', 'subject', 'Maps', 'pack_maps', 'Analysis', 'analyse', 'channel_picture', 'channel_tile',
            'channel_facts', 'heat_values', 'heat_picture', 'film_blocks', 'contact_sheet', 'bars_html', 'legend_html',
-           'stages', 'diary_html']
+           'stages', 'summary_html']
 
 # %% ../nbs/14a_pictures.ipynb #c009
 @lru_cache(None)
@@ -383,7 +383,7 @@ def stages(
     return {name if names.count(name) == 1 else f'{name} {h}×{w}': g for (name,h,w),g in groups.items()}
 
 # %% ../nbs/14a_pictures.ipynb #c069
-def diary_html(
+def summary_html(
     analysis:Analysis,
     block:str # where we stand
 )->str:

@@ -13,8 +13,8 @@ from torch import nn, Tensor
 from .core import PetsError
 
 # %% auto #0
-__all__ = ['job', 'process', 'is_first', 'bar_options', 'add_up', 'gather', 'first_says', 'first_goes_ahead', 'same_buffers',
-           'SyncedNorm', 'sync_norms']
+__all__ = ['job', 'rank', 'world_size', 'is_main_process', 'bar_options', 'all_reduce', 'all_gather', 'broadcast_object',
+           'main_process_first', 'broadcast_buffers', 'SyncBatchNorm', 'convert_sync_batchnorm']
 
 # %% ../nbs/07a_processes.ipynb #c009
 def _lost(error:RuntimeError)->bool: # whether it says that another process is gone
@@ -33,80 +33,86 @@ def job()->Iterator[None]:
         dist.barrier()   # leave together: torch's threads may still hold tensors of the last exchange, and abort a process that ends meanwhile
     except RuntimeError as e:
         if not _lost(e): raise
-        raise PetsError('another process of this job has ended', f'process {process()[0]}', 'Its own message says why') from e
+        raise PetsError('another process of this job has ended', f'process {rank()}', 'Its own message says why') from e
     finally: dist.destroy_process_group()
 
 # %% ../nbs/07a_processes.ipynb #c010
-def process()->tuple[int,int]: # its number, from 0, and how many there are
-    "Which process of the job this is, and of how many: (0, 1) where there is only one."
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
+def _initialized()->bool: return dist.is_available() and dist.is_initialized()
 
-def is_first()->bool:
+def rank()->int: # from 0
+    "The number of this process; 0 where there is only one."
+    return dist.get_rank() if _initialized() else 0
+
+def world_size()->int: # from 1
+    "How many processes there are."
+    return dist.get_world_size() if _initialized() else 1
+
+def is_main_process()->bool:
     "Whether this is the process that writes files and speaks to the user."
-    return process()[0] == 0
+    return rank() == 0
 
 def bar_options()->dict: # for `tqdm`
     "Of several processes only the first shows its progress."
-    return {} if is_first() else dict(disable=True)
+    return {} if is_main_process() else dict(disable=True)
 
 # %% ../nbs/07a_processes.ipynb #c013
-def add_up(
+def all_reduce(
     x:Tensor # of the same shape in all processes
 )->Tensor: # a new tensor, the same in all
     "The sum over all processes."
     x = x.detach().clone()
-    if process()[1] > 1: dist.all_reduce(x)
+    if world_size() > 1: dist.all_reduce(x)
     return x
 
-def gather(
+def all_gather(
     x:Tensor # of the same shape in all processes but for its length
 )->Tensor: # on the CPU, the same in all
     "The rows of all processes, those of the first process first."
-    parts = [x.cpu()]*process()[1]
+    parts = [x.cpu()]*world_size()
     if len(parts) > 1: dist.all_gather_object(parts, parts[0])
     return torch.cat(parts)
 
 # %% ../nbs/07a_processes.ipynb #c018
-def first_says(
+def broadcast_object(
     value:Any # anything that can be pickled; only the first process's counts
 )->Any: # that of the first process
     "What the first process says, in every process."
     box = [value]
-    if process()[1] > 1: dist.broadcast_object_list(box)
+    if world_size() > 1: dist.broadcast_object_list(box)
     return box[0]
 
 @contextmanager
-def first_goes_ahead()->Iterator[None]:
+def main_process_first()->Iterator[None]:
     "The first process runs the block; when it is through, the others do."
-    if not is_first(): dist.barrier()
+    if not is_main_process(): dist.barrier()
     yield
-    if is_first() and process()[1] > 1: dist.barrier()
+    if is_main_process() and world_size() > 1: dist.barrier()
 
 # %% ../nbs/07a_processes.ipynb #c021
-def same_buffers(
+def broadcast_buffers(
     model:nn.Module # its buffers are changed, in all processes but the first
 )->None:
     "Give every process the buffers of the first, such as running statistics."
-    if process()[1] > 1:
+    if world_size() > 1:
         for b in model.buffers(): dist.broadcast(b, 0)
 
 # %% ../nbs/07a_processes.ipynb #c026
-class _AddUp(torch.autograd.Function):
+class _AllReduce(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x): return add_up(x)
+    def forward(ctx, x): return all_reduce(x)
     @staticmethod
-    def backward(ctx, grad): return add_up(grad.contiguous())
+    def backward(ctx, grad): return all_reduce(grad.contiguous())
 
 # %% ../nbs/07a_processes.ipynb #c027
-class SyncedNorm(nn.BatchNorm2d):
+class SyncBatchNorm(nn.BatchNorm2d):
     "Batch norm over the batches of all processes together; torch's own `SyncBatchNorm` does it on GPUs only."
     def forward(self, x:Tensor)->Tensor: # (N,C,H,W), any N
         "Normalise by mean and variance of each channel over the batches of all processes; in evaluation mode by the running ones."
-        if not self.training or process()[1] == 1: return super().forward(x)
+        if not self.training or world_size() == 1: return super().forward(x)
         y,dims = x.to(torch.promote_types(x.dtype, torch.float32)), (0, 2, 3)   # sums of bf16 would be rough
         own,n = y.mean(dims),y[:,0].numel()
         spread,own = (y-own[:,None,None]).square().sum(dims).double(),own.double()   # a difference of squares cancels in 32 bits
-        total,squares,n = _AddUp.apply(torch.cat([own*n, spread+own.square()*n, own.new_tensor([n])])).split([self.num_features]*2+[1])
+        total,squares,n = _AllReduce.apply(torch.cat([own*n, spread+own.square()*n, own.new_tensor([n])])).split([self.num_features]*2+[1])
         mean,var,n = (total/n).to(y),(squares/n-(total/n).square()).to(y),n.to(y)
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum); self.running_var.lerp_(var*n/(n-1), self.momentum)
@@ -114,9 +120,9 @@ class SyncedNorm(nn.BatchNorm2d):
         scale = self.weight*(var+self.eps).rsqrt()
         return ((y-mean[:,None,None])*scale[:,None,None] + self.bias[:,None,None]).to(x.dtype)
 
-def sync_norms(
+def convert_sync_batchnorm(
     model:nn.Module # is changed; its weights and their names stay
 )->None:
     "Let every batch norm of a network see the batches of all processes."
     for m in model.modules():
-        if type(m) is nn.BatchNorm2d: m.__class__ = SyncedNorm
+        if type(m) is nn.BatchNorm2d: m.__class__ = SyncBatchNorm

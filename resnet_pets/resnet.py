@@ -15,7 +15,7 @@ from .core import PetsError, Table, eval_mode, new_figure, COLORS
 from .blocks import BasicBlock, Bottleneck
 
 # %% auto #0
-__all__ = ['Stage', 'ResNet', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'tiny_resnet', 'shape_diary',
+__all__ = ['Stage', 'ResNet', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'tiny_resnet', 'summary',
            'load_weights', 'plot_architecture']
 
 # %% ../nbs/07_resnet.ipynb #a48c18f7
@@ -135,7 +135,7 @@ def tiny_resnet(num_classes:int=2, width:int=16, **kw)->ResNet:
 
 # %% ../nbs/07_resnet.ipynb #b53eab40
 @torch.no_grad()
-def shape_diary(
+def summary(
     model:ResNet, # any depth; not changed
     x:Tensor|int=224 # a batch of photos (N,C,H,W), or the side in pixels of one
 )->Table: # stage, blocks, output, parameters
@@ -226,7 +226,7 @@ def plot_architecture(
 )->Figure: # photo, stem, four stages and head from left to right
     "Draw a network from the model object: shapes, blocks and parameters of each stage, and where the shortcut projects."
     fig,axs = new_figure(size=(11, 4.4), images=True)
-    ax, stages, diary = axs[0,0], model.stages(), shape_diary(model, size)
+    ax, stages, diary = axs[0,0], model.stages(), summary(model, size)
     for x,row in enumerate(diary):
         channels, *sides = map(int, row['output'].split('×'))
         side = max(sides[0]/size, .02)**.5 if sides else .12

@@ -23,16 +23,16 @@ from .config import Augmentation, Config, load_config, differences
 from .draw import draw_pets
 from .data import Pet, breed_names, breed_species, open_photo, read_pets, select, split_pets
 from .archives import download
-from .processes import first_goes_ahead, first_says, is_first, process
+from .processes import main_process_first, broadcast_object, is_main_process, rank, world_size
 from .stats import channel_stats, plot_balance
-from .batches import Augment, Batches, PhotoCache, cache_folder, cache_size, photo_cache, squeeze
+from .batches import Augment, Batches, PhotoCache, cache_folder, cache_size, photo_cache, resize_square
 from .evaluation import SPECIES, Predictions, evaluate, plot_confusion, plot_history, plot_precision_recall, plot_predictions, plot_roc, plot_scores, predict, report_table
 from .confidence import apply_temperature, bootstrap_intervals, breed_table, calibration_error, fit_temperature, plot_breeds, plot_reliability, with_intervals
 from .checkpoints import Saved, build_model, claim, load_model, load_state, save_model, save_state
 from .training import Trainer, is_best
 
 # %% auto #0
-__all__ = ['RUN_FILES', 'photo_folder', 'Material', 'prepare', 'Run', 'load_run', 'run_folder', 'open_run', 'predict_pets',
+__all__ = ['RUN_FILES', 'photo_folder', 'DataModule', 'prepare', 'Run', 'load_run', 'run_folder', 'open_run', 'predict_pets',
            'split_figures', 'hardware', 'run_evidence', 'judge', 'split_markdown', 'make_trainer', 'fit',
            'predict_squares', 'predict_files', 'compare_runs']
 
@@ -49,14 +49,14 @@ def photo_folder(
 
 # %% ../nbs/11_runs.ipynb #ed57506d
 @dataclass
-class Material:
+class DataModule:
     "The photos of an experiment, split, with what was learnt from its training part."
     pets:list # `Pet` records of all splits
     breeds:list # names, in the order of a `breeds` head
     species:list # of each breed, 0 cat or 1 dog
     mean:list # of the channels, in [0,1]
     std:list
-    def __repr__(self): return f"Material: {', '.join(f'{n} {s}' for s,n in Counter(p.split for p in self.pets).items())}; {len(self.breeds)} breeds"
+    def __repr__(self): return f"DataModule: {', '.join(f'{n} {s}' for s,n in Counter(p.split for p in self.pets).items())}; {len(self.breeds)} breeds"
     def split(self,
         name:str # 'train', 'val' or 'test'
     )->list[Pet]:
@@ -68,12 +68,12 @@ class Material:
 # %% ../nbs/11_runs.ipynb #688aaf7c
 def prepare(
     config:Config # the experiment
-)->Material:
+)->DataModule:
     "Read the photos, split them, and measure the training part where the experiment says 'auto'."
     d = config.data
     pets = split_pets(read_pets(photo_folder(config)), d.val_fraction, d.split_seed)
     mean,std = (d.mean, d.std) if d.mean != 'auto' else channel_stats(pets)
-    return Material(pets, breed_names(pets), breed_species(pets).tolist(), list(mean), list(std))
+    return DataModule(pets, breed_names(pets), breed_species(pets).tolist(), list(mean), list(std))
 
 # %% ../nbs/11_runs.ipynb #fd27d2b6
 class Run:
@@ -155,7 +155,7 @@ def log(self:Run,
     line:str # what happened
 )->None:
     "Append a line with the time to `train.log`, and show it; of several processes, the first does."
-    if not is_first(): return
+    if not is_main_process(): return
     tqdm.write(line, file=sys.stdout)
     with open(self.file('train.log'), 'a', encoding='utf-8') as f: f.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
@@ -195,10 +195,10 @@ def open_run(
 @patch
 def begin(self:Run,
     config:Config, # the experiment
-    material:Material # its photos
+    material:DataModule # its photos
 )->None:
     "Clear an earlier run's files; write the experiment and the list of its photos."
-    if not is_first(): return
+    if not is_main_process(): return
     figures = [p for p in self.file('figures').glob('*.png') if p.name.startswith(('history', 'balance', 'val_', 'test_', 'explain_'))]
     for f in [*map(self.file, RUN_FILES), *figures, *self.folder.glob('tensorboard/events.*')]: f.unlink(missing_ok=True)
     with atomic_write(self.file('photos.csv')) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as f:
@@ -209,7 +209,7 @@ def begin(self:Run,
 # %% ../nbs/11_runs.ipynb #f4910bad
 @patch
 def check_photos(self:Run,
-    material:Material # as the folder is now
+    material:DataModule # as the folder is now
 )->None:
     "Raise `PetsError` if the photos are not those that the run began with."
     then,now = self.photos, {p.name: p.split for p in material.pets}
@@ -224,7 +224,7 @@ def batches(self:Saved,
 )->Batches: # in order, without augmentation
     "Photos as the network wants them: sized and normalised as in training."
     c = self.config
-    return Batches(cache, size=c.data.image_size, mean=self.mean, std=self.std, batch_size=max(32, c.training.batch_size), device=device, share=process())
+    return Batches(cache, size=c.data.image_size, mean=self.mean, std=self.std, batch_size=max(32, c.training.batch_size), device=device, shard=(rank(), world_size()))
 
 # %% ../nbs/11_runs.ipynb #0e5f9bb2
 def predict_pets(
@@ -234,7 +234,7 @@ def predict_pets(
     precision:str='fp32'
 )->Predictions: # a row for each photo
     "Predict photos in the way of the experiment."
-    with first_goes_ahead(): cache = photo_cache(pets, cache_size(saved.config.data.image_size))
+    with main_process_first(): cache = photo_cache(pets, cache_size(saved.config.data.image_size))
     model = saved.model.to(device, memory_format=torch.channels_last)
     return predict(model, saved.batches(cache, device), pets, saved.breed_species, precision, flip=saved.config.results.flip)
 
@@ -255,7 +255,7 @@ def split_figures(
 @patch
 def evaluate(self:Run,
     splits:Sequence[str]=('val',), # 'val' and 'test'
-    material:Material|None=None, # the photos, if they are at hand already
+    material:DataModule|None=None, # the photos, if they are at hand already
     evidence:dict|None=None, # what was done; by default as the report has it
     device:str='' # where; by default as in training
 )->dict: # split → metrics
@@ -264,15 +264,15 @@ def evaluate(self:Run,
     if evidence is None:
         if not self.finished: raise PetsError('this run is not finished', self.folder, 'Carry on with pets_train and --resume')
         evidence,reported = self.report['evidence'], list(self.report['splits'])
-    material,tables = material or first_says(prepare(config) if is_first() else None), []
+    material,tables = material or broadcast_object(prepare(config) if is_main_process() else None), []
     self.check_photos(material)
     for split in dict.fromkeys((*reported, *splits)):
         pets,start = material.split(split), time.perf_counter()
         tables.append(predict_pets(self.saved, pets, pick_device(device or config.training.device), evidence['precision']))
         evidence[f'seconds_per_photo_{split}'] = round((time.perf_counter()-start)/len(pets), 5)
-        for name,fig in (split_figures(tables[-1], pets) if is_first() else {}).items(): save_figure(fig, self.file(f'figures/{split}_{name}.png'))
-    with first_goes_ahead():
-        if is_first(): Predictions.concat(tables).save(self.file('predictions.csv'))
+        for name,fig in (split_figures(tables[-1], pets) if is_main_process() else {}).items(): save_figure(fig, self.file(f'figures/{split}_{name}.png'))
+    with main_process_first():
+        if is_main_process(): Predictions.concat(tables).save(self.file('predictions.csv'))
         self.write_report(evidence)
     return self.report['splits']
 
@@ -287,7 +287,7 @@ def hardware(
 # %% ../nbs/11_runs.ipynb #30fb6309
 def run_evidence(
     config:Config, # the experiment
-    material:Material, # its photos
+    material:DataModule, # its photos
     precision:str, # 'fp32', 'bf16' or 'fp16'
     device:torch.device # where it is trained
 )->dict: # JSON-able
@@ -295,7 +295,7 @@ def run_evidence(
     counts = {s: len(select(material.pets, s)) for s in ('train', 'val', 'test')}
     versions = dict(python=platform.python_version(), torch=torch.__version__, torchvision=torchvision.__version__, resnet_pets=__version__)
     return dict(source=config.data.source, photos=counts, split_seed=config.data.split_seed, seed=config.training.seed, image_size=config.data.image_size,
-        epochs=config.training.epochs, batch_size=config.training.batch_size, precision=precision, hardware=hardware(device), processes=process()[1], versions=versions,
+        epochs=config.training.epochs, batch_size=config.training.batch_size, precision=precision, hardware=hardware(device), processes=world_size(), versions=versions,
         mean=[round(m, 4) for m in material.mean], std=[round(s, 4) for s in material.std])
 
 # %% ../nbs/11_runs.ipynb #e5851583
@@ -330,7 +330,7 @@ def write_report(self:Run,
     evidence:dict # of the run
 )->None:
     "Write report.json and report.md from the predictions."
-    if not is_first(): return
+    if not is_main_process(): return
     predictions = self.predictions
     tables = {s: predictions.select(split=s) for s in dict.fromkeys(predictions.split)}
     splits = {s: judge(p, predictions.select(split='val')) for s,p in tables.items()}
@@ -343,7 +343,7 @@ def write_report(self:Run,
 # %% ../nbs/11_runs.ipynb #c7b6b453
 def make_trainer(
     config:Config, # the experiment
-    material:Material, # its photos
+    material:DataModule, # its photos
     device:torch.device,
     precision:str
 )->Trainer: # at step 0
@@ -351,23 +351,23 @@ def make_trainer(
     d,c = config.data, config.training
     if len(set(material.species)) < 2: raise PetsError('all photos are of one species', 'data', 'Add photos of the other')
     pets,augment = material.split('train'), Augment(**(d.augment or Augmentation.none()).model_dump())
-    with first_goes_ahead():
+    with main_process_first():
         for s in dict.fromkeys(('val', *config.results.splits)): photo_cache(material.split(s), cache_size(d.image_size))
-        caches = {size: photo_cache(pets, cache_size(size)) for size in (d.image_size, c.grow_size) if size}
+        caches = {size: photo_cache(pets, cache_size(size)) for size in (d.image_size, c.progressive_size) if size}
     def batches(size): return Batches(caches[size], size=size, mean=material.mean, std=material.std, batch_size=c.batch_size,
-        augment=augment, drop_last=True, seed=c.seed, device=device, share=process())
+        augment=augment, drop_last=True, seed=c.seed, device=device, shard=(rank(), world_size()))
     target = [material.breeds.index(p.breed) if config.model.head == 'breeds' else p.species for p in pets]
-    return Trainer(build_model(config, material.breeds), batches(d.image_size), torch.tensor(target), config, precision, early=c.grow_size and batches(c.grow_size))
+    return Trainer(build_model(config, material.breeds), batches(d.image_size), torch.tensor(target), config, precision, early=c.progressive_size and batches(c.progressive_size))
 
 # %% ../nbs/11_runs.ipynb #fbe78e1e
 @patch
 def after_epoch(self:Run,
     trainer:Trainer, # at the end of an epoch
     row:dict, # of the history
-    material:Material # for the context of the weights
+    material:DataModule # for the context of the weights
 )->None:
     "Log the epoch and write history, best weights and state."
-    if not is_first(): return
+    if not is_main_process(): return
     best = is_best(trainer.history)
     self.log(f"epoch {row['epoch']:3d}  lr {row['lr']:.2e}  train loss {row['train_loss']:.4f}  val loss {row['val_loss']:.4f}  ROC-AUC {row['val_roc_auc']:.4f}  accuracy {row['val_accuracy']:.4f}  {row['seconds']:.0f} s{'  best' if best else ''}")
     with atomic_write(self.file('history.csv')) as tmp, open(tmp, 'w', newline='') as f:
@@ -382,7 +382,7 @@ def _events(self:Run,
     done:int # epochs that are behind us
 )->Iterator[Callable]: # takes a row of the history
     "Inside, an epoch can be noted for TensorBoard; nothing happens unless the experiment asks for it."
-    if not (self.config.results.tensorboard and is_first()):
+    if not (self.config.results.tensorboard and is_main_process()):
         yield lambda row: None
         return
     from torch.utils.tensorboard import SummaryWriter
@@ -396,7 +396,7 @@ def _events(self:Run,
 @patch
 def train(self:Run,
     trainer:Trainer,
-    material:Material
+    material:DataModule
 )->bool: # False when Ctrl-C stopped it
     "Train to the last epoch, or to Ctrl-C, which leaves a checkpoint."
     val = material.split('val')
@@ -408,11 +408,11 @@ def train(self:Run,
         return dict(val_loss=m['loss'], val_roc_auc=m['roc_auc'], val_accuracy=m['accuracy'], val_seconds=round(time.perf_counter()-start, 2))
     with self._events(len(trainer.history)) as note:
         def after_epoch(trainer, row):
-            with first_goes_ahead(): self.after_epoch(trainer, row, material)
+            with main_process_first(): self.after_epoch(trainer, row, material)
             note(row)
         done = trainer.fit(validate, after_epoch)
     if not done:
-        if is_first(): save_state(trainer.state_dict(), self.file('last.ckpt'))
+        if is_main_process(): save_state(trainer.state_dict(), self.file('last.ckpt'))
         self.log(f'stopped at step {trainer.step}; the same command with --resume carries on')
     return done
 
@@ -420,7 +420,7 @@ def train(self:Run,
 @patch
 def finish(self:Run,
     trainer:Trainer, # done
-    material:Material,
+    material:DataModule,
     evidence:dict # of `run_evidence`
 )->Run:
     "Evaluate the best weights, draw the learning curves and write the report."
@@ -428,7 +428,7 @@ def finish(self:Run,
     seen = trainer.steps*trainer.batches.batch_size*len(trainer.history)
     best = [r for i,r in enumerate(trainer.history, 1) if is_best(trainer.history[:i])][-1]
     evidence |= dict(parameters=sum(p.numel() for p in trainer.model.parameters()), best_epoch=best['epoch'], train_minutes=round(seconds/60, 2), seconds_per_photo_train=round(seconds/seen, 5))
-    if is_first(): save_figure(plot_history(trainer.history), self.file('figures/history.png'))
+    if is_main_process(): save_figure(plot_history(trainer.history), self.file('figures/history.png'))
     self.evaluate(self.config.results.splits, material, evidence)
     self.log(f"best epoch {best['epoch']}; evaluated on {' and '.join(self.report['splits'])}")
     return self
@@ -443,19 +443,19 @@ def fit(
     "Run an experiment: photos, statistics, training, evaluation, report, all into one folder, which no other process may use meanwhile."
     start,device,folder = time.perf_counter(), pick_device(config.training.device), run_folder(config, name)
     with claim(folder):
-        run = open_run(config, name, resume, overwrite) if is_first() else Run(folder)
-        for left in list(folder.rglob('.*.tmp'))*is_first(): left.unlink()   # by a process that was killed while it wrote
-        resuming,finished = first_says((resume and run.file('config.yaml').exists(), resume and run.finished))
+        run = open_run(config, name, resume, overwrite) if is_main_process() else Run(folder)
+        for left in list(folder.rglob('.*.tmp'))*is_main_process(): left.unlink()   # by a process that was killed while it wrote
+        resuming,finished = broadcast_object((resume and run.file('config.yaml').exists(), resume and run.finished))
         if finished: run.log(f'the run {folder.name} is finished already'); return run
         state = load_state(run.file('last.ckpt')) if resuming and run.file('last.ckpt').exists() else None
-        material = first_says(prepare(config) if is_first() else None)
-        precision = first_says(pick_precision(state.get('precision', 'fp32') if state else config.training.precision, device))
+        material = broadcast_object(prepare(config) if is_main_process() else None)
+        precision = broadcast_object(pick_precision(state.get('precision', 'fp32') if state else config.training.precision, device))
         trainer = make_trainer(config, material, device, precision)
         if state: trainer.load_state_dict(state)
-        with first_goes_ahead(): run.check_photos(material) if resuming else run.begin(config, material)
+        with main_process_first(): run.check_photos(material) if resuming else run.begin(config, material)
         evidence = run_evidence(config, material, precision, device)
         run.log(f"{evidence['photos']['train']} photos to train on, {evidence['photos']['val']} to validate; mean {evidence['mean']}, std {evidence['std']}; {precision} on {evidence['hardware']}")
-        if is_first(): save_figure(plot_balance(material.pets), run.file('figures/balance.png'))
+        if is_main_process(): save_figure(plot_balance(material.pets), run.file('figures/balance.png'))
         run.log(f'ready after {time.perf_counter()-start:.0f} s; step {trainer.step} of {trainer.steps*config.training.epochs}')
         if not run.train(trainer, material): return run
         run.finish(trainer, material, evidence)
@@ -469,14 +469,14 @@ def _squeezed(
 )->tuple[list, list]: # (square, aspect) of each readable file, and for every file the error or ''
     squares,errors = [],[]
     for p in paths:
-        try: squares.append(squeeze(p, size)); errors.append('')
+        try: squares.append(resize_square(p, size)); errors.append('')
         except PetsError as e: errors.append(str(e))
     return squares, errors
 
 # %% ../nbs/11_runs.ipynb #028dcc05
 def predict_squares(
     saved:Saved, # network and context
-    squares:list, # (square, aspect) of each photo, from `squeeze`
+    squares:list, # (square, aspect) of each photo, from `resize_square`
     device:str|torch.device='cpu' # where
 )->Tensor: # (N,) species logits, dog minus cat
     "Species logits of photos that are decoded already."

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from .core import PetsError, Table, autocast, new_figure, COLORS
 from .config import Config, OptimizerSection, SchedulerSection
 from .batches import Batches
-from .resnet import ResNet, shape_diary
-from .processes import add_up, bar_options, process, same_buffers, sync_norms
+from .resnet import ResNet, summary
+from .processes import all_reduce, bar_options, world_size, broadcast_buffers, convert_sync_batchnorm
 
 # %% auto #0
 __all__ = ['Loss', 'balanced_weights', 'make_optimizer', 'make_scheduler', 'stop_on_interrupt', 'Trainer', 'is_best',
@@ -37,13 +37,13 @@ class Loss(nn.Module):
     def forward(self,
         logits:Tensor, # (N,1), (N,2) or (N,B)
         target:Tensor, # (N,) class numbers
-        whole:Tensor=None # (B,) those of the whole batch, if these are a part of it: the losses of all parts add up to the batch's
+        batch_targets:Tensor=None # (B,) those of the whole batch, if these are a part of it: the losses of all parts add up to the batch's
     )->Tensor: # scalar
         "The mean loss of the photos, or what they add to that of the whole batch."
         logits = F.pad(logits.float(), (1, 0)) if logits.shape[1] == 1 else logits.float()
-        whole = target if whole is None else whole
+        batch_targets = target if batch_targets is None else batch_targets
         total = F.cross_entropy(logits, target, self.weight, label_smoothing=self.label_smoothing, reduction='sum')
-        return total/(len(whole) if self.weight is None else self.weight[whole].sum())
+        return total/(len(batch_targets) if self.weight is None else self.weight[batch_targets].sum())
 
 # %% ../nbs/10_training.ipynb #bb5ae21a
 def balanced_weights(
@@ -57,12 +57,12 @@ def balanced_weights(
 # %% ../nbs/10_training.ipynb #de2c4513
 def make_optimizer(
     model:nn.Module, # whose parameters shall move
-    c:OptimizerSection # name, lr, betas or momentum, weight_decay, decay_norms
+    c:OptimizerSection # name, lr, betas or momentum, weight_decay, decay_all
 )->torch.optim.Optimizer:
     "Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or SGD with momentum; by default only tensors of two or more dimensions decay."
     params = [p for p in model.parameters() if p.requires_grad]
-    groups = [dict(params=[p for p in params if p.ndim > 1 or c.decay_norms], weight_decay=c.weight_decay),
-              dict(params=[p for p in params if p.ndim <= 1 and not c.decay_norms], weight_decay=0.0)]
+    groups = [dict(params=[p for p in params if p.ndim > 1 or c.decay_all], weight_decay=c.weight_decay),
+              dict(params=[p for p in params if p.ndim <= 1 and not c.decay_all], weight_decay=0.0)]
     groups = [g for g in groups if g['params']]
     if c.name == 'sgd': return torch.optim.SGD(groups, lr=c.lr, momentum=c.momentum)   # the fused one stumbles over blocks that join later
     return dict(adam=torch.optim.Adam, adamw=torch.optim.AdamW)[c.name](groups, lr=c.lr, betas=c.betas, fused=True)
@@ -70,7 +70,7 @@ def make_optimizer(
 # %% ../nbs/10_training.ipynb #a69aa3a5
 def make_scheduler(
     optimizer:torch.optim.Optimizer, # whose learning rate moves
-    c:SchedulerSection, # name, step_size and gamma, or warmup
+    c:SchedulerSection, # name, step_size and gamma, or pct_start
     epochs:int, # of the whole run
     steps:int # in an epoch
 )->torch.optim.lr_scheduler.LRScheduler: # call `.step()` after every training step
@@ -79,8 +79,8 @@ def make_scheduler(
     if c.name == 'constant': return S.ConstantLR(optimizer, factor=1.0)
     if c.name == 'step': return S.StepLR(optimizer, c.step_size*steps, c.gamma)
     if c.name == 'cosine': return S.CosineAnnealingLR(optimizer, epochs*steps)
-    nudge = 1e-6 if c.warmup*epochs*steps == 1 else 0   # torch divides by the steps of the warm-up less one
-    return S.OneCycleLR(optimizer, max_lr=lr, total_steps=epochs*steps, pct_start=c.warmup+nudge, cycle_momentum=False)
+    nudge = 1e-6 if c.pct_start*epochs*steps == 1 else 0   # torch divides by the steps of the warm-up less one
+    return S.OneCycleLR(optimizer, max_lr=lr, total_steps=epochs*steps, pct_start=c.pct_start+nudge, cycle_momentum=False)
 
 # %% ../nbs/10_training.ipynb #c5a3695a
 @contextmanager
@@ -110,18 +110,18 @@ class Trainer:
         c = config.training
         self.batches,self.early,self.config,self.precision,self.device = batches,early or batches,c,precision,torch.device(batches.device)
         self.steps = len(batches)
-        self.processes = process()[1]
+        self.processes = world_size()
         if c.batch_size % self.processes: raise PetsError(f'{c.batch_size} photos cannot be shared evenly by {self.processes} processes', 'training.batch_size', f'Take a multiple of {self.processes}')
         if not self.steps: raise PetsError(f'fewer training photos than one batch of {c.batch_size}', 'training.batch_size', 'Lower it, or add photos')
         self.model = model.to(self.device, memory_format=torch.channels_last)
-        if c.sync_norms: sync_norms(self.model)
-        self.net = self.model if self.processes == 1 else DistributedDataParallel(self.model, find_unused_parameters=c.grow > 0)
+        if c.sync_batch_norm: convert_sync_batchnorm(self.model)
+        self.net = self.model if self.processes == 1 else DistributedDataParallel(self.model, find_unused_parameters=c.progressive_depth > 0)
         self.target = target.to(self.device)
         self.loss = Loss(c.label_smoothing, balanced_weights(target, max(2, model.fc.out_features)) if c.class_weights else None).to(self.device)
         self.optimizer = make_optimizer(self.model, config.optimizer)
         self.scheduler = make_scheduler(self.optimizer, config.scheduler, c.epochs, self.steps)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == 'fp16')
-        self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(c.average), use_buffers=True) if c.average else None
+        self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(c.ema_decay), use_buffers=True) if c.ema_decay else None
         self.step,self.loss_sum,self.history = 0,0.0,[]
     def __repr__(self): return f'Trainer: step {self.step} of {self.steps*self.config.epochs}, {self.precision} on {self.device}; {self.batches}'
 
@@ -130,17 +130,17 @@ class Trainer:
 def backward(self:Trainer,
     xb:Tensor, # (P,3,H,W) our share of a batch
     target:Tensor, # (P,)
-    whole:Tensor # (B,) the targets of the batch
+    batch_targets:Tensor # (B,) the targets of the batch
 )->float: # the loss of the whole batch
     "Forward and backward, in parts if so asked; the gradients of all processes are averaged with those of the last part."
-    value,parts = 0.0,list(zip(xb.chunk(self.config.accumulate), target.chunk(self.config.accumulate)))
+    value,parts = 0.0,list(zip(xb.chunk(self.config.grad_accum_steps), target.chunk(self.config.grad_accum_steps)))
     for i,(x,y) in enumerate(parts, 1):
         with nullcontext() if i == len(parts) or self.processes == 1 else self.net.no_sync():
             with autocast(self.device, self.precision): logits = self.net(x)
-            loss = self.loss(logits, y, whole)
+            loss = self.loss(logits, y, batch_targets)
             self.scaler.scale(loss*self.processes).backward()   # they average, we want the sum
         value += loss.detach()
-    return add_up(value).item()
+    return all_reduce(value).item()
 
 # %% ../nbs/10_training.ipynb #a40b9af7
 @patch
@@ -154,9 +154,9 @@ def train_step(self:Trainer)->float: # the loss of this batch
     target = self.target[idx.to(self.device)]
     value = self.backward(xb, target, target if self.processes == 1 else self.target[batches.order(epoch, i).to(self.device)])
     self.check(value)
-    if self.config.clip:
+    if self.config.clip_grad_norm:
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_grad_norm)
     self.used_lr = self.lr
     self.scaler.step(self.optimizer); self.scaler.update(); self.scheduler.step()
     if self.averaged: self.averaged.update_parameters(self.model)
@@ -167,7 +167,7 @@ def train_step(self:Trainer)->float: # the loss of this batch
 @patch(as_prop=True)
 def depth(self:Trainer)->float:
     "The share of each stage's blocks that take part in the next step."
-    growing = self.config.grow*self.config.epochs*self.steps
+    growing = self.config.progressive_depth*self.config.epochs*self.steps
     return min(1.0, self.step/growing) if growing else 1.0
 
 # %% ../nbs/10_training.ipynb #87faf9f7
@@ -185,7 +185,7 @@ def check(self:Trainer,
     if abs(loss) < float('inf'): return
     epoch,i = divmod(self.step, self.steps)
     raise PetsError(f'the loss became {loss} in epoch {epoch+1}, step {i+1} of {self.steps}, at learning rate {self.lr:.3g}', 'training',
-        f'Lower optimizer.lr, set training.clip=1, or use training.precision=fp32 (now {self.precision})')
+        f'Lower optimizer.lr, set training.clip_grad_norm=1, or use training.precision=fp32 (now {self.precision})')
 
 # %% ../nbs/10_training.ipynb #1fdd9f46
 @patch(as_prop=True)
@@ -200,7 +200,7 @@ def end_epoch(self:Trainer,
     seconds:float # of training since the epoch began or was resumed
 )->dict: # the new row of the history
     "Validate and write a row of history."
-    self.best_model.use_depth(self.depth); same_buffers(self.best_model)
+    self.best_model.use_depth(self.depth); broadcast_buffers(self.best_model)
     row = dict(epoch=self.step//self.steps, lr=self.used_lr, train_loss=self.loss_sum/self.steps, **validate(self.best_model), seconds=round(seconds, 2))
     self.loss_sum = 0.0
     self.history.append(row)
@@ -221,7 +221,7 @@ def fit(self:Trainer,
             if self.step % self.steps == 0:
                 after_epoch(self, self.end_epoch(validate, time.perf_counter()-start))
                 start = time.perf_counter()
-            if add_up(torch.tensor(float(stop()))): return self.step >= total   # pressed in one process, all stop at the same step
+            if all_reduce(torch.tensor(float(stop()))): return self.step >= total   # pressed in one process, all stop at the same step
     return True
 
 # %% ../nbs/10_training.ipynb #e38b312e
@@ -281,7 +281,7 @@ def check_model(
     target:Tensor # (N,) class numbers
 )->tuple[Table,list[float]]: # stages with shapes, and the losses of one batch learnt by heart
     "A forward pass through every stage, then one batch overfitted; `PetsError` if either fails."
-    diary = shape_diary(model, xb[:1])
+    diary = summary(model, xb[:1])
     losses = overfit_batch(model, xb, target)
     if not losses[-1] < 0.05: raise PetsError(f'one batch of {len(xb)} photos was not learnt by heart: its loss ended at {losses[-1]:.3g}', 'model', 'Check labels, normalisation and the loss')
     return diary, losses

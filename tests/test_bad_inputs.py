@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 from resnet_pets import cli
-from resnet_pets.batches import photo_cache, squeeze
+from resnet_pets.batches import photo_cache, resize_square
 from resnet_pets.checkpoints import load_model, load_state, save_state
 from resnet_pets.config import Config, load_config
 from resnet_pets.core import PetsError, atomic_write, write_text
@@ -144,13 +144,13 @@ def special(folder, fifo): # things that are no files
 def test_odd_photo_is_read(name, tmp_path):
     path = tmp_path/f'{name}.jpg'; path.write_bytes(GOOD[name])
     assert open_photo(path).mode == 'RGB' and inspect_photo(path)['problem'] is None
-    square,aspect = squeeze(path, 40)
+    square,aspect = resize_square(path, 40)
     assert square.shape == (40, 40, 3) and aspect > 0
 
 @pytest.mark.parametrize('name', BAD)
 def test_bad_photo_is_named(name, tmp_path):
     path = tmp_path/f'{name}.jpg'; path.write_bytes(BAD[name])
-    for f in (open_photo, lambda p: open_photo(p, at_least=16), lambda p: squeeze(p, 40)): assert str(path) in complaint(f, path)
+    for f in (open_photo, lambda p: open_photo(p, at_least=16), lambda p: resize_square(p, 40)): assert str(path) in complaint(f, path)
     assert inspect_photo(path)['problem']
 
 def test_what_is_no_file_is_named(tmp_path, fifo):
@@ -222,7 +222,7 @@ def any_photo(folder, data):
     path = folder/'any.jpg'; path.write_bytes(data)
     inspect_photo(path)
     if not complaint(open_photo, path): assert open_photo(path).mode == 'RGB'
-    complaint(squeeze, path, 24)
+    complaint(resize_square, path, 24)
 
 PHOTO_DAMAGE = st.sampled_from([GOOD[n] for n in ('plain', 'png', 'gif', 'webp', 'turned6', 'palette_alpha', 'gifs', 'bmp')]).flatmap(damaged) | st.binary(max_size=200)
 @FEW
@@ -340,13 +340,13 @@ CONFIGS = dict(unknown_section=('modle: {}', "'modle'"), unknown_key=('data: {im
     type_text=('training: {epochs: many}', 'training.epochs'), type_list=('training: {epochs: [1]}', 'training.epochs'), type_bool=('training: {epochs: true}', 'training.epochs'), type_float=('training: {epochs: 1.5}', 'training.epochs'), type_null=('training: {epochs: null}', 'training.epochs'),
     type_section=('training: 3', 'training'), null_section=('training: null', 'training'), list_section=('training: [1]', 'training'), minus=('training: {epochs: -1}', 'training.epochs'), zero=('data: {image_size: 0}', 'data.image_size'), two_means=('data: {mean: [1, 2]}', 'data.mean'),
     nan=('optimizer: {lr: .nan}', 'optimizer.lr'), inf=('optimizer: {lr: .inf}', 'optimizer.lr'), huge=(f'optimizer: {{lr: {10**400}}}', 'optimizer.lr'), huge_int=(f'training: {{epochs: {"9"*5000}}}', 'mine.yaml'), huge_blocks=(f'model: {{blocks: [{10**30}, 1, 1, 1]}}', '1000 blocks'), nan_mean=('data: {mean: [.nan, .5, .5], std: [1, 1, 1]}', 'data.mean'),
-    nul_folder=('data: {folder: "a\\0b"}', 'data.folder'), nul_results=('results: {folder: "a\\0b"}', 'results.folder'), blocks=('model: {blocks: [1, 1, 1]}', 'model.blocks'), no_block=('model: {blocks: [0, 1, 1, 1]}', 'model'), split=('results: {splits: [train]}', 'results.splits'), no_split=('results: {splits: []}', 'results.splits'),
+    nul_folder=('data: {folder: "a\\0b"}', 'data.folder'), nul_results=('results: {folder: "a\\0b"}', 'results.folder'), blocks=('model: {blocks: [1, 1, 1]}', 'model.layers'), no_block=('model: {blocks: [0, 1, 1, 1]}', 'model'), split=('results: {splits: [train]}', 'results.splits'), no_split=('results: {splits: []}', 'results.splits'),
     twice=('data: {}\ntraining:\n  epochs: 1\n  epochs: 2\n', "'epochs'", 'line 4'), section_twice=('data: {drawn: 30}\nmodel: {}\ndata: {}\n', "'data'", 'line 3'), twice_flow=('optimizer: {lr: 1, lr: 2}', "'lr'", 'line 1'), merged=('a: &a {lr: 1}\noptimizer:\n  <<: *a', 'line 3'), alias=('data: {mean: &m [.5, .5, .5], std: *m}', 'line 1'), laughs=(LAUGHS, 'line 2'), circle=('data: &a [*a]', 'line 1'),
     tag=('data: !!python/object/apply:os.system ["touch MARK"]', 'line 1'), tag_new=('data: !!python/object/new:os.system ["touch MARK"]', 'line 1'), tag_module=('data: !!python/module:os', 'line 1'), tag_name=('data: !!python/name:os.system', 'line 1'), tag_local=('data: !mine 3', 'line 1'), tag_binary=('data: !!binary x', 'line 1'), tag_bool=('data: !!bool perhaps', 'line 1'), tag_time=('data: !!timestamp x', 'line 1'), tag_int=("data: !!int ''", 'line 1'), tag_set=('data: !!set {a}', 'line 1'),
     date=('data: 2001-99-99', 'mine.yaml'), list_=('- data', 'sections'), scalar=('data', 'sections'), number=('3', 'sections'), false=('false', 'sections'), empty_list=('[]', 'sections'), zero_doc=('0', 'sections'), two=('data: {}\n---\ndata: {}', 'mine.yaml'), tabs=('data:\n\timage_size: 3', 'line 2'), open=('data: [', 'YAML'), quote=('data: "', 'YAML'), colon=('data: a: b', 'YAML'), number_key=('1: 2', 'mine.yaml'), inner_number=('data: {1: 2}', 'mine.yaml'), list_key=('? [a]\n: b', 'mine.yaml'), null_key=('~: 3', 'mine.yaml'), nul=('data:\0', 'YAML'), escape=('"\\e[2J": 3', 'mine.yaml'),
-    binary=(bytes(range(256)), 'YAML'), latin=('data: {folder: Café}'.encode('latin1'), 'YAML'), utf16=('data: {}'.encode('utf-16'), 'YAML'), deep=('data: '+'['*3000, 'YAML'), deep_map=('data: '+'{a: '*3000, 'YAML'), deep_closed=('data: '+'['*150+']'*150, 'data'), long=('data: '+'x'*10**6, 'data'), long_key=('x'*900+': 1', 'mine.yaml'), value_key=('=: 1', 'mine.yaml'), growing=('training: {grow: .5}\nmodel: {zero_init: false}', 'training.grow'))
-CONFIGS |= {f'{key}={value}': (f'{key.split(".")[0]}: {{{key.split(".")[1]}: {value}}}', key) for key,value in (('optimizer.lr', 0), ('optimizer.betas', '[1, 2]'), ('optimizer.momentum', 1), ('optimizer.name', 'rmsprop'), ('scheduler.gamma', 0), ('scheduler.warmup', 1), ('scheduler.step_size', 0),
-    ('training.batch_size', 1), ('training.seed', -1), ('training.clip', 0), ('training.label_smoothing', 1), ('training.average', 1), ('training.precision', 'fp8'), ('data.source', 'web'), ('data.val_fraction', 0), ('data.val_fraction', 1), ('data.drawn', 3), ('data.std', '[0, 1, 1]'), ('model.width', 1), ('model.head', 'three'))}
+    binary=(bytes(range(256)), 'YAML'), latin=('data: {folder: Café}'.encode('latin1'), 'YAML'), utf16=('data: {}'.encode('utf-16'), 'YAML'), deep=('data: '+'['*3000, 'YAML'), deep_map=('data: '+'{a: '*3000, 'YAML'), deep_closed=('data: '+'['*150+']'*150, 'data'), long=('data: '+'x'*10**6, 'data'), long_key=('x'*900+': 1', 'mine.yaml'), value_key=('=: 1', 'mine.yaml'), growing=('training: {progressive_depth: .5}\nmodel: {zero_init_residual: false}', 'training.progressive_depth'))
+CONFIGS |= {f'{key}={value}': (f'{key.split(".")[0]}: {{{key.split(".")[1]}: {value}}}', key) for key,value in (('optimizer.lr', 0), ('optimizer.betas', '[1, 2]'), ('optimizer.momentum', 1), ('optimizer.name', 'rmsprop'), ('scheduler.gamma', 0), ('scheduler.pct_start', 1), ('scheduler.step_size', 0),
+    ('training.batch_size', 1), ('training.seed', -1), ('training.clip_grad_norm', 0), ('training.label_smoothing', 1), ('training.ema_decay', 1), ('training.precision', 'fp8'), ('data.source', 'web'), ('data.val_fraction', 0), ('data.val_fraction', 1), ('data.drawn', 3), ('data.std', '[0, 1, 1]'), ('model.width', 1), ('model.head', 'three'))}
 PART = {'optimizer.betas': 'betas', 'data.std': 'std'}
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -363,7 +363,7 @@ def test_odd_experiments_are_read(tmp_path):
         assert isinstance(load_config(path), Config)
 
 OVERRIDES = ['', '=', 'x', 'epochs=3', '.=3', 'a..b=1', 'training.=3', '.epochs=3', 'training=3', 'training.epochs', 'training.epochs=', 'training.epochs=[', 'training.epochs=!!python/object/apply:os.system ["touch MARK"]', 'training.epochs=*a', 'training.epochs={a: 1, a: 2}',
-    'training.epochs=nan', 'training.epochs=.inf', 'training.epochs=1e999', 'training.epochs='+'9'*5000, 'training.epochs='+'['*3000, 'training.epochs.x=3', 'training.epochs.x.y=3', 'a.b.c.d=1', '.'.join('a'*5000)+'=1', 'data.augment.flip.x=1', 'data.mean=[a]', 'model.blocks=[1]', 'x'*100_000+'.y=1',
+    'training.epochs=nan', 'training.epochs=.inf', 'training.epochs=1e999', 'training.epochs='+'9'*5000, 'training.epochs='+'['*3000, 'training.epochs.x=3', 'training.epochs.x.y=3', 'a.b.c.d=1', '.'.join('a'*5000)+'=1', 'data.augment.flip.x=1', 'data.mean=[a]', 'model.layers=[1]', 'x'*100_000+'.y=1',
     'data.folder='+os.fsdecode(b'\xff'), 'results.folder="a\\0b"', 'training.device=tpu', 'training.device=cuda:99', 'training.device=', 'training.device=cpu:x']
 @pytest.mark.parametrize('word', OVERRIDES, ids=lambda w: ascii(w)[:40])
 def test_bad_override(word, tmp_path, monkeypatch):

@@ -14,8 +14,8 @@ from resnet_pets.resnet import tiny_resnet
 from resnet_pets.runs import load_run, predict_pets
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no CUDA on this machine')
-WORDS = ['demo', 'data.drawn=80', 'data.image_size=64', 'model.block=basic', 'model.blocks=[1,2,1,1]', 'model.width=8', 'optimizer.lr=2e-3', 'training.batch_size=8',
-    'training.epochs=2', 'training.average=0.9', 'training.grow=0.5', 'training.grow_size=48', 'training.device=cuda', 'results.splits=[val]']
+WORDS = ['demo', 'data.drawn=80', 'data.image_size=64', 'model.block=basic', 'model.layers=[1,2,1,1]', 'model.width=8', 'optimizer.lr=2e-3', 'training.batch_size=8',
+    'training.epochs=2', 'training.ema_decay=0.9', 'training.progressive_depth=0.5', 'training.progressive_size=48', 'training.device=cuda', 'results.splits=[val]']
 
 def difference(a, b)->float: return ((a.cpu()-b.cpu()).abs().max()/b.abs().max()).item()   # relative to the largest value
 
@@ -61,7 +61,7 @@ def test_nccl(home):
     launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=1']
     script = home/'train.py'
     script.write_text('import sys; from resnet_pets.cli import pets_train; sys.exit(pets_train(sys.argv[1:]))')
-    done = subprocess.run([*launcher, '--', str(script), *words(home, 'nccl', 'training.sync_norms=true')], capture_output=True, text=True, timeout=200)
+    done = subprocess.run([*launcher, '--', str(script), *words(home, 'nccl', 'training.sync_batch_norm=true')], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout[-2000:]+done.stderr[-3000:]
     assert load_run(home/'runs/nccl').finished
 

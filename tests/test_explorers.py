@@ -107,9 +107,9 @@ def test_page_paints_like_the_widgets(browser, tiny, exported):
     import io, numpy as np
     from base64 import b64decode
     from PIL import Image
-    from resnet_pets.explorers import Desk
+    from resnet_pets.explorers import Session
     from resnet_pets.pictures import channel_picture, heat_picture
-    analysis = (desk := Desk(*tiny)).analysis(next(iter(desk.photos)), 'model')
+    analysis = (desk := Session(*tiny)).analysis(next(iter(desk.photos)), 'model')
     def off(picture, theirs): # share of the pixels that plainly have another colour
         ours = np.asarray(Image.open(io.BytesIO(b64decode(pixels(picture).split(',')[1]))).convert('RGB'), int)
         return (abs(ours-np.asarray(theirs, int)).max(2) > 30).mean()

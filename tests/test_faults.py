@@ -11,8 +11,8 @@ from resnet_pets.draw import draw_pets
 from resnet_pets.runs import Run, fit, load_run, predict_files
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, 'setitimer'), reason='its signals are those of Unix')
-WORDS = ['demo', 'data.drawn=60', 'data.image_size=32', 'model.block=basic', 'model.blocks=[1,1,1,1]', 'model.width=8', 'optimizer.lr=3e-3',
-    'training.batch_size=8', 'training.precision=fp32', 'training.device=cpu', 'training.grow_size=null', 'training.average=0.9', 'results.splits=[val]']
+WORDS = ['demo', 'data.drawn=60', 'data.image_size=32', 'model.block=basic', 'model.layers=[1,1,1,1]', 'model.width=8', 'optimizer.lr=3e-3',
+    'training.batch_size=8', 'training.precision=fp32', 'training.device=cpu', 'training.progressive_size=null', 'training.ema_decay=0.9', 'results.splits=[val]']
 
 @pytest.fixture(autouse=True)
 def one_thread(tmp_path_factory, monkeypatch):

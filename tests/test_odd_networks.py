@@ -4,9 +4,9 @@ import pytest, torch, torchvision
 from torch import nn
 from resnet_pets.core import PetsError
 from resnet_pets.features import block_names, feature_maps
-from resnet_pets.faithfulness import cascade, measure_heat
+from resnet_pets.faithfulness import cascading_randomization, measure_heat
 from resnet_pets.gradcam import grad_cam
-from resnet_pets.localization import compared_maps, heat_share, own_classes, untrained
+from resnet_pets.localization import compared_maps, energy_pointing_game, predicted_classes, untrained
 
 X = torch.rand(2, 3, 32, 32)
 
@@ -28,12 +28,12 @@ def test_a_layer_of_two_names_is_forgotten_under_either():
     model.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     model.alias = nn.Sequential(*model.backbone)
     before = model.backbone[0].weight.clone()
-    for part in ('alias', 'backbone'): assert not torch.equal(next(cascade(model, [part]))[1].backbone[0].weight, before)
+    for part in ('alias', 'backbone'): assert not torch.equal(next(cascading_randomization(model, [part]))[1].backbone[0].weight, before)
 
 @pytest.mark.parametrize('first', [nn.ReLU(inplace=True), nn.Hardtanh(0., .5, inplace=True)])
 def test_work_in_place_does_not_reach_the_batch(first):
     model,batch = net(first).eval(), X.clone()-.5
-    for look in (lambda: feature_maps(model, batch, '3'), lambda: grad_cam(model, batch, '3'), lambda: block_names(model, batch), lambda: own_classes(model, batch)):
+    for look in (lambda: feature_maps(model, batch, '3'), lambda: grad_cam(model, batch, '3'), lambda: block_names(model, batch), lambda: predicted_classes(model, batch)):
         look()
         assert torch.equal(batch, X-.5)
 
@@ -69,8 +69,8 @@ def test_answers_that_are_none():
     model = net().eval()
     broken = copy.deepcopy(model)
     with torch.no_grad(): broken[-1].bias[0] = float('nan')
-    with pytest.raises(PetsError, match='answered nan'): own_classes(broken, X)
-    with pytest.raises(PetsError, match='no table of logits'): own_classes(model[:3], X)
-    with pytest.raises(PetsError, match='1 maps, 2 regions'): heat_share(torch.rand(1, 8, 8), torch.rand(2, 3, 8, 8))
+    with pytest.raises(PetsError, match='answered nan'): predicted_classes(broken, X)
+    with pytest.raises(PetsError, match='no table of logits'): predicted_classes(model[:3], X)
+    with pytest.raises(PetsError, match='1 maps, 2 regions'): energy_pointing_game(torch.rand(1, 8, 8), torch.rand(2, 3, 8, 8))
     fcn = torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None).eval()
     with pytest.raises(PetsError, match='21 numbers for 2 photos'): grad_cam(fcn, X, 'backbone.16', lambda output: output['out'].mean((2, 3))[0])

@@ -5,14 +5,14 @@ import pytest, torch
 from safetensors.torch import load_file
 from resnet_pets.checkpoints import load_state
 from resnet_pets.cli import pets_train
-from resnet_pets.processes import process
+from resnet_pets import processes
 from resnet_pets.runs import Run
 from resnet_pets.training import Trainer
 
 pytestmark = pytest.mark.slow
 EPOCHS,STEPS = 3,5    # with SGD below: AdamW divides the smallest gradients by themselves, and what is left is rounding
-WORDS = ['demo', 'data.drawn=71', 'data.image_size=32', 'model.block=basic', 'model.blocks=[1,1,1,1]', 'model.width=8', 'optimizer.name=sgd', 'optimizer.lr=0.02', 'training.batch_size=8',
-    f'training.epochs={EPOCHS}', 'training.precision=fp32', 'training.device=cpu', 'training.grow_size=null', 'training.sync_norms=true', 'results.splits=[val,test]']
+WORDS = ['demo', 'data.drawn=71', 'data.image_size=32', 'model.block=basic', 'model.layers=[1,1,1,1]', 'model.width=8', 'optimizer.name=sgd', 'optimizer.lr=0.02', 'training.batch_size=8',
+    f'training.epochs={EPOCHS}', 'training.precision=fp32', 'training.device=cpu', 'training.progressive_size=null', 'training.sync_batch_norm=true', 'results.splits=[val,test]']
 
 @pytest.fixture(scope='module')
 def home(tmp_path_factory): return tmp_path_factory.mktemp('home')
@@ -74,7 +74,7 @@ def test_last_batch_of_one(home): # of 33 test photos, 32 a batch
 
 def dies(rank, *words): # in the second epoch
     def backward(self, *args, before=Trainer.backward):
-        if (process()[0], self.step) == (int(rank), STEPS+2): os.kill(os.getpid(), signal.SIGKILL)
+        if (processes.rank(), self.step) == (int(rank), STEPS+2): os.kill(os.getpid(), signal.SIGKILL)
         return before(self, *args)
     Trainer.backward = backward
     return pets_train(list(words))

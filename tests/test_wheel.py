@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.slow
-TINY = ['data.drawn=80', 'model.blocks=[1,1,1,1]', 'training.epochs=1', 'training.precision=fp32']
+TINY = ['data.drawn=80', 'model.layers=[1,1,1,1]', 'training.epochs=1', 'training.precision=fp32']
 
 @pytest.fixture(scope='module')
 def fresh(copy, tmp_path_factory):
