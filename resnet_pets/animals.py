@@ -4,16 +4,17 @@
 
 # %% ../nbs/01a_animals.ipynb #c002
 from __future__ import annotations
-from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
+from fastcore.basics import patch
 from matplotlib.figure import Figure
 from .core import COLORS, new_figure
 
 # %% auto #0
-__all__ = ['TONES', 'BREEDS', 'PALETTES', 'PATTERNS', 'POSES', 'Drawing', 'Breed', 'smooth_field', 'Pen', 'plot_drawings',
+__all__ = ['TONES', 'BREEDS', 'PALETTES', 'PATTERNS', 'POSES', 'Breed', 'smooth_field', 'Pen', 'Drawing', 'plot_drawings',
            'draw_animal']
 
 # %% ../nbs/01a_animals.ipynb #c005
@@ -37,22 +38,27 @@ class Breed:
     fur:float # 0 smooth to 0.2 shaggy
 
 # %% ../nbs/01a_animals.ipynb #c007
-TONES = (('ginger', 'cream'), ('silver', 'charcoal'), ('cocoa', 'sand'), ('snow', 'slate'), ('charcoal', 'rust'))
-
+TONES = (('ginger', 'cream'), ('silver', 'charcoal'), ('cocoa', 'sand'), ('snow', 'slate'),
+    ('charcoal', 'rust'))
 
 # %% ../nbs/01a_animals.ipynb #c008
-BREEDS = tuple(Breed(*row) for row in [
-    #name               species palettes  ear       length muzzle snout jowl  eye  body girth legs tail width fur
-    ('Marble_Shorthair', 'cat', TONES[0], 'pointed', .95,  .22,  .30, 1.06, .24, 2.5,  .88, 1.10, 2.8, .17, .03),
-    ('dune_hound',       'dog', TONES[0], 'hanging', 1.35, 1.00, .36,  .86, .18, 2.7,  .98, 1.60, 1.9, .20, .02),
-    ('Misty_Longhair',   'cat', TONES[1], 'pointed', .85,  .18,  .32, 1.12, .24, 2.5, 1.00,  .90, 2.5, .34, .16),
-    ('brook_spaniel',    'dog', TONES[1], 'hanging', 1.60,  .72, .38,  .92, .20, 2.4, 1.00, 1.10, 1.5, .24, .14),
-    ('Reed_Oriental',    'cat', TONES[2], 'pointed', 1.25, .38,  .25,  .92, .22, 2.5,  .70, 1.45, 3.2, .12, .00),
-    ('harbour_terrier',  'dog', TONES[2], 'folded',  .85,  .85,  .36,  .88, .18, 2.2,  .90, 1.05, 1.2, .18, .10),
-    ('Snowfield_Cobby',  'cat', TONES[3], 'pointed', .72,  .14,  .34, 1.15, .25, 2.1, 1.02,  .75, 2.2, .22, .08),
-    ('meadow_mastiff',   'dog', TONES[3], 'folded',  .80,  .66,  .52, 1.00, .17, 2.8, 1.20, 1.40, 1.8, .22, .01),
-    ('Ember_Forestcat',  'cat', TONES[4], 'pointed', 1.05, .28,  .32, 1.02, .23, 2.8,  .98, 1.20, 3.0, .30, .13),
-    ('ridge_shepherd',   'dog', TONES[4], 'pointed', 1.05, 1.12, .30,  .86, .18, 2.8,  .96, 1.60, 2.1, .28, .08)])
+def _breed(row:str)->Breed:
+    name,species,tones,ear,*lengths = row.split()
+    return Breed(name, species, TONES[int(tones)], ear, *map(float, lengths))
+
+# name       species tones  ear  length muzzle snout jowl eye body girth legs tail width fur
+BREEDS = tuple(_breed(row) for row in """
+Marble_Shorthair  cat  0  pointed   .95   .22   .30  1.06  .24  2.5   .88  1.10  2.8  .17  .03
+dune_hound        dog  0  hanging  1.35  1.00   .36   .86  .18  2.7   .98  1.60  1.9  .20  .02
+Misty_Longhair    cat  1  pointed   .85   .18   .32  1.12  .24  2.5  1.00   .90  2.5  .34  .16
+brook_spaniel     dog  1  hanging  1.60   .72   .38   .92  .20  2.4  1.00  1.10  1.5  .24  .14
+Reed_Oriental     cat  2  pointed  1.25   .38   .25   .92  .22  2.5   .70  1.45  3.2  .12  .00
+harbour_terrier   dog  2  folded    .85   .85   .36   .88  .18  2.2   .90  1.05  1.2  .18  .10
+Snowfield_Cobby   cat  3  pointed   .72   .14   .34  1.15  .25  2.1  1.02   .75  2.2  .22  .08
+meadow_mastiff    dog  3  folded    .80   .66   .52  1.00  .17  2.8  1.20  1.40  1.8  .22  .01
+Ember_Forestcat   cat  4  pointed  1.05   .28   .32  1.02  .23  2.8   .98  1.20  3.0  .30  .13
+ridge_shepherd    dog  4  pointed  1.05  1.12   .30   .86  .18  2.8   .96  1.60  2.1  .28  .08
+""".strip().splitlines())
 
 # %% ../nbs/01a_animals.ipynb #c011
 def smooth_field(
@@ -67,9 +73,16 @@ def smooth_field(
     return np.asarray(coarse.resize(size, Image.Resampling.BICUBIC))
 
 # %% ../nbs/01a_animals.ipynb #c013
-PALETTES = dict(ginger=('#d58a42', '#9c5420', '#f3dfbf'), cream=('#e6d1ad', '#b48a5c', '#faf2e0'), silver=('#a3a6a8', '#585c63', '#e9e9e8'),
-    charcoal=('#4a484b', '#242327', '#d6d1cb'), cocoa=('#80563a', '#4b2e1e', '#d8b896'), sand=('#c9ab7c', '#85663f', '#f0e2c6'),
-    snow=('#e9e6e0', '#8d877f', '#fdfcfa'), slate=('#76808f', '#434c59', '#d9dee4'), rust=('#a8623a', '#5f3220', '#e6c8a6'))
+PALETTES = dict(
+    ginger=('#d58a42', '#9c5420', '#f3dfbf'),
+    cream=('#e6d1ad', '#b48a5c', '#faf2e0'),
+    silver=('#a3a6a8', '#585c63', '#e9e9e8'),
+    charcoal=('#4a484b', '#242327', '#d6d1cb'),
+    cocoa=('#80563a', '#4b2e1e', '#d8b896'),
+    sand=('#c9ab7c', '#85663f', '#f0e2c6'),
+    snow=('#e9e6e0', '#8d877f', '#fdfcfa'),
+    slate=('#76808f', '#434c59', '#d9dee4'),
+    rust=('#a8623a', '#5f3220', '#e6c8a6'))
 PATTERNS = ('solid', 'tabby', 'patches', 'spots', 'points', 'bib')
 
 # %% ../nbs/01a_animals.ipynb #c014
@@ -81,29 +94,37 @@ def _spots(size, radius, generator):
         pen.ellipse((x-r, y-r*.8, x+r, y+r*.8), fill=255)
     return np.asarray(mask)/255
 
-
 # %% ../nbs/01a_animals.ipynb #c015
 def _markings(pattern, size, radius, generator):
-    "How much of the second colour is where, (height, width) in [0,1]; `radius` of the skull in pixels."
+    "Share of the second colour at each pixel, (height,width); `radius` of the skull in pixels."
     if pattern == 'spots': return _spots(size, radius*.13, generator)
-    if pattern == 'patches': return (smooth_field(size, 1.6*max(size)/radius, generator)*4-1.5).clip(0, 1)
+    if pattern == 'patches':
+        return (smooth_field(size, 1.6*max(size)/radius, generator)*4-1.5).clip(0, 1)
     if pattern != 'tabby': return np.zeros(size[::-1])
     y,x = np.mgrid[:size[1], :size[0]]/radius
-    wave = x*generator.uniform(.9, 1.1)+y*generator.uniform(-.35, .35)+smooth_field(size, max(size)/radius, generator)*.1
+    wave = x*generator.uniform(.9, 1.1)+y*generator.uniform(-.35, .35)
+    wave += smooth_field(size, max(size)/radius, generator)*.1
     return (np.sin(wave*13)*2.5-.6).clip(0, 1)
 
 # %% ../nbs/01a_animals.ipynb #c016
 def _coats(pattern, palette, size, radius, generator):
     "Pictures to cut an animal from: its fur, the fur in shade, the tips and the light parts."
     small = (size[0]//2, size[1]//2)
-    base,second,light = (np.array(ImageColor.getrgb(c))*generator.uniform(.9, 1.06) for c in palette)
+    colours = [np.array(ImageColor.getrgb(c))*generator.uniform(.9, 1.06) for c in palette]
+    base,second,light = colours
     amount = _markings(pattern, small, radius/2, generator)[..., None]
-    shine = (1+smooth_field(small, 5, generator)*.04+np.linspace(.1, -.14, small[1])[:, None])[..., None]
-    fur = Image.fromarray(((base*(1-amount)+second*amount)*shine).clip(0, 255).astype(np.uint8)).convert('RGBA').resize(size, Image.Resampling.BILINEAR)
+    shine = 1+smooth_field(small, 5, generator)*.04+np.linspace(.1, -.14, small[1])[:, None]
+    pixels = (base*(1-amount)+second*amount)*shine[..., None]
+    fur = Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).convert('RGBA')
+    fur = fur.resize(size, Image.Resampling.BILINEAR)
+    average = base*(1-amount.mean())+second*amount.mean()
     tips = dict(points=second, bib=light)
-    tone = lambda c: tuple(int(min(v, 255)) for v in c)
-    return dict(fur=fur, far=tone((base*(1-amount.mean())+second*amount.mean())*.74), tip=tone(tips[pattern]) if pattern in tips else fur,
-        front=tone(tips.get(pattern, base*.55+light*.45)), bib=tone(light) if pattern == 'bib' else fur, line=tone(base*(.38 if base.mean() > 95 else .3)))
+    def tone(colour): return tuple(int(min(v, 255)) for v in colour)
+    return dict(fur=fur, far=tone(average*.74),
+        tip=tone(tips[pattern]) if pattern in tips else fur,
+        front=tone(tips.get(pattern, base*.55+light*.45)),
+        bib=tone(light) if pattern == 'bib' else fur,
+        line=tone(base*(.38 if base.mean() > 95 else .3)))
 
 # %% ../nbs/01a_animals.ipynb #c019
 class Pen:
@@ -120,7 +141,9 @@ class Pen:
         self.scale,self.coats = scale,coats
         c,s = np.cos(tilt)*scale,np.sin(tilt)*scale
         self.matrix,self.offset = np.array([[flip*c, -flip*s], [s, c]]),np.zeros(2)
-    def __repr__(self): return f'Pen: {self.layer.width} × {self.layer.height} px, {self.scale:.1f} to a radius of the skull'
+    def __repr__(self):
+        w,h = self.layer.size
+        return f'Pen: {w} × {h} px, skull radius {self.scale:.1f} px'
     def place(self,
         points:np.ndarray # (n,2)
     )->np.ndarray: # (n,2)
@@ -130,7 +153,23 @@ class Pen:
 # %% ../nbs/01a_animals.ipynb #c022
 def _flat(points): return points.ravel().tolist()
 
-def _cut(self,
+@patch
+def _stroke(self:Pen, points, coat, width): # a line through pixels, `width` in skull radii
+    width = max(1, round(width*self.scale))
+    self.ink.line(_flat(points), fill=self.coats[coat], width=width)
+
+@patch
+def _paste(self:Pen, polygon, coat): # the part of a picture that lies in a polygon in pixels
+    left,top = np.maximum(np.floor(polygon.min(0)).astype(int), 0).tolist()
+    right,bottom = np.minimum(np.ceil(polygon.max(0)).astype(int)+1, coat.size).tolist()
+    if left >= right or top >= bottom: return
+    mask = Image.new('L', (right-left, bottom-top))
+    ImageDraw.Draw(mask).polygon(_flat(polygon-(left, top)), fill=255)
+    self.layer.paste(coat.crop((left, top, right, bottom)), (left, top), mask)
+
+# %% ../nbs/01a_animals.ipynb #c023
+@patch
+def cut(self:Pen,
     polygons:Sequence[np.ndarray], # of (n,2) points, in skull radii
     coat:str|tuple, # the name of a coat, or a colour
     line:float=.045 # half the width of the outline
@@ -138,25 +177,11 @@ def _cut(self,
     "Draw the union of some polygons with an outline around it."
     coat = self.coats[coat] if isinstance(coat, str) else coat
     polygons = [self.place(p) for p in polygons]
-    for p in polygons if line else (): self.ink.line(_flat(np.concatenate([p, p[:2]])), fill=self.coats['line'], width=max(1, round(2*line*self.scale)))
+    for p in polygons if line else (): self._stroke(np.concatenate([p, p[:2]]), 'line', 2*line)
     for p in polygons:
         if isinstance(coat, tuple): self.ink.polygon(_flat(p), fill=coat)
         else: self._paste(p, coat)
     return np.concatenate(polygons)
-
-
-# %% ../nbs/01a_animals.ipynb #c023
-def _paste(self, polygon, coat):
-    (left,top),(right,bottom) = np.floor(polygon.min(0)).astype(int),np.ceil(polygon.max(0)).astype(int)+1
-    left,top,right,bottom = max(left, 0),max(top, 0),min(right, coat.width),min(bottom, coat.height)
-    if left >= right or top >= bottom: return
-    mask = Image.new('L', (int(right-left), int(bottom-top)))
-    ImageDraw.Draw(mask).polygon(_flat(polygon-(left, top)), fill=255)
-    self.layer.paste(coat.crop((left, top, right, bottom)), (int(left), int(top)), mask)
-
-
-# %% ../nbs/01a_animals.ipynb #c024
-Pen.cut,Pen._paste = _cut,_paste
 
 # %% ../nbs/01a_animals.ipynb #c027
 def _oval(center, rx, ry, angle=0.):
@@ -164,14 +189,12 @@ def _oval(center, rx, ry, angle=0.):
     x,y = rx*np.cos(t),ry*np.sin(t)
     return np.stack([x*np.cos(angle)-y*np.sin(angle), x*np.sin(angle)+y*np.cos(angle)], 1)+center
 
-
 # %% ../nbs/01a_animals.ipynb #c028
 def _curve(points, n=14):
     "The Bézier curve of some control points, by de Casteljau's construction."
     t,p = np.linspace(0, 1, n)[:, None],[np.asarray(q, float)[None] for q in points]
     while len(p) > 1: p = [a*(1-t)+b*t for a,b in zip(p, p[1:])]
     return p[0]
-
 
 # %% ../nbs/01a_animals.ipynb #c030
 def _tube(points, radii, n=14):
@@ -211,19 +234,24 @@ def _bones(breed, pose, stretch, generator):
     else: shoulder,hip,reach = (L/2, -1.05*T),(-L/2, -.75*T),(1.15, .95)
     neck = generator.uniform(.85, 1.15)
     head = (shoulder[0]+.3+.55*stretch, shoulder[1]-.55*T-.7*neck)
-    paws = [(shoulder[0]+reach[0]+.1+.5*(1-stretch), 0), (shoulder[0]+reach[0]-.35+.1*(1-stretch), 0), (hip[0]+reach[1], 0), (hip[0]+reach[1]-.4*stretch, 0)]
-    return dict(shoulder=np.array(shoulder), hip=np.array(hip), head=np.array(head), paws=np.array(paws))
+    front,hind = shoulder[0]+reach[0], hip[0]+reach[1]
+    paws = [front+.1+.5*(1-stretch), front-.35+.1*(1-stretch), hind, hind-.4*stretch]
+    return dict(shoulder=np.array(shoulder), hip=np.array(hip), head=np.array(head),
+        paws=np.array([(x, 0) for x in paws]))
 
 # %% ../nbs/01a_animals.ipynb #c038
 def _draw_tail(pen, breed, bones, pose, generator):
     hip,T,n = bones['hip'],breed.girth,breed.tail
     root = hip+(-.75*T, -.1*T)
     up = generator.uniform(-1, 1) if pose == 'stand' else generator.uniform(-.3, .3)
-    if pose == 'stand': bend = [root, root+(-.5*n, .15*n), root+(-.65*n, -.5*n*up), root+(-.45*n, -.85*n*up)]
-    else: bend = [(root[0], -.3), (root[0]-.45*n, -.1), (root[0]-.75*n, -.25), (root[0]-.65*n, -.55-.4*n*(up+.3))]
+    if pose == 'stand':
+        bend = root+[(0, 0), (-.5*n, .15*n), (-.65*n, -.5*n*up), (-.45*n, -.85*n*up)]
+    else:
+        x = root[0]
+        bend = [(x, -.3), (x-.45*n, -.1), (x-.75*n, -.25), (x-.65*n, -.55-.4*n*(up+.3))]
     w = breed.tail_width
-    pen.cut([_ruffle(_tube(bend, (w*.95, w*1.1, w, w*.55), 20), breed.fur*1.3, generator)], 'tip')
-
+    tail = _tube(bend, (w*.95, w*1.1, w, w*.55), 20)
+    pen.cut([_ruffle(tail, breed.fur*1.3, generator)], 'tip')
 
 # %% ../nbs/01a_animals.ipynb #c039
 def _leg(top, paw, thick, bow=0.):
@@ -238,10 +266,12 @@ def _legs(breed, bones, pose):
     T,shoulder,hip,paws = breed.girth,bones['shoulder'],bones['hip'],bones['paws']
     thick = .15+.12*T
     front = [_leg(shoulder+(dx, .3*T), p, thick, .05) for dx,p in zip((.3, -.1), paws)]
-    if pose == 'stand': hind = [_leg(hip+(dx, .1*T), p, thick*1.1, -.35) for dx,p in zip((.1, -.15), paws[2:])]
-    else: hind = [_tube([(hip[0], -.3), p+(0, -.2)], (.3, .22)) for p in paws[2:]]
+    if pose != 'stand': hind = [_tube([(hip[0], -.3), p+(0, -.2)], (.3, .22)) for p in paws[2:]]
+    else:
+        tops = [hip+(dx, .1*T) for dx in (.1, -.15)]
+        hind = [_leg(top, p, thick*1.1, -.35) for top,p in zip(tops, paws[2:])]
     feet = [_oval(p+(.14, -.17), .34, .19) for p in paws]
-    return front,hind,feet
+    return front, hind, feet
 
 # %% ../nbs/01a_animals.ipynb #c042
 def _draw_body(pen, breed, bones, pose, generator):
@@ -258,7 +288,7 @@ def _draw_body(pen, breed, bones, pose, generator):
     pen.cut([feet[1], feet[3]], 'tip')
     chest = _oval(shoulder+(.35*T, .15*T), .42*T, .75*T, -.3)
     pen.cut([_ruffle(chest, breed.fur, generator)], 'bib', line=0)
-    if pose != 'stand': pen.ink.line(_flat(pen.place(_oval(hip, .8*T, .75*T)[18:27])), fill=pen.coats['line'], width=max(1, round(.06*pen.scale)))
+    if pose != 'stand': pen._stroke(pen.place(_oval(hip, .8*T, .75*T)[18:27]), 'line', .06)
 
 # %% ../nbs/01a_animals.ipynb #c044
 def _turn(points, yaw, nod):
@@ -271,24 +301,27 @@ def _turn(points, yaw, nod):
 # %% ../nbs/01a_animals.ipynb #c047
 def _hanging(breed, side, turn):
     n,w = breed.ear_length,breed.jowl
-    p = turn([(side*.62*w, -.72, -.1), (side*1.15*w, -.75, -.15), (side*1.2*w, -.1+.2*n, -.1), (side*1.02*w, -.65+n, .05)])
+    p = turn([(side*.62*w, -.72, -.1), (side*1.15*w, -.75, -.15),
+        (side*1.2*w, -.1+.2*n, -.1), (side*1.02*w, -.65+n, .05)])
     return _tube(p[:, :2], (.16, .3, .4, .3))
 
 # %% ../nbs/01a_animals.ipynb #c048
 def _ear(breed, side, turn):
     "The outlines of one ear and of what is pink inside it; `side` is -1 or 1."
-    if breed.ear == 'hanging': return _hanging(breed, side, turn),None
+    if breed.ear == 'hanging': return _hanging(breed, side, turn), None
     n,w = breed.ear_length,breed.jowl
     slim = .30 if breed.species == 'dog' else .42
     root,tip = np.array((side*.58*w, -.62, -.05)),np.array((side*(.72*w+.12), -.72-n, -.05))
     inner,outer = root+(-side*slim, -.2, .05),root+(side*slim*.9, .3, -.1)
     if breed.ear == 'pointed':
-        swell = (outer+tip)/2+(side*.08, 0, 0)
-        small = lambda p: root+(p-root)*.62+(0, -.08, 0)
-        return turn([inner, tip, swell, outer])[:, :2],turn([small(inner), small(tip), small(outer)])[:, :2]
-    bend = tip*.55+root*.45
-    flap = turn([bend+(-side*.28, .02, .1), bend+(side*.30, .1, 0), (side*(w*.95+.12), -.62+.42*n, .25)])[:, :2]
-    return turn([inner, bend+(-side*.28, 0, 0), bend+(side*.3, .1, 0), outer])[:, :2],flap
+        outline = [inner, tip, (outer+tip)/2+(side*.08, 0, 0), outer]
+        inside = [root+(p-root)*.62+(0, -.08, 0) for p in (inner, tip, outer)]
+    else:
+        bend = tip*.55+root*.45
+        back,edge = bend+(-side*.28, 0, 0),bend+(side*.3, .1, 0)
+        outline = [inner, back, edge, outer]
+        inside = [back+(0, .02, .1), edge, (side*(w*.95+.12), -.62+.42*n, .25)]
+    return turn(outline)[:, :2], turn(inside)[:, :2]
 
 # %% ../nbs/01a_animals.ipynb #c049
 def _draw_ear(pen, breed, side, turn, generator):
@@ -309,7 +342,9 @@ def _draw_skull(pen, breed, turn, generator):
 def _draw_muzzle(pen, breed, turn, tongue):
     n,s = breed.muzzle,breed.snout
     base,tip,chin = turn([(0, .36, .55), (0, .42, .75+n), (0, .75, .6+.75*n)])[:, :2]
-    if tongue: pen.cut([_tube([chin+(0, -.2), chin+(.02, .1+.4*min(n, 1))], (s*.5, s*.55))], pen.coats['tongue'], line=.03)
+    if tongue:
+        end = chin+(.02, .1+.4*min(n, 1))
+        pen.cut([_tube([chin+(0, -.2), end], (s*.5, s*.55))], pen.coats['tongue'], line=.03)
     jaw = _tube([turn([(0, .5, .5)])[0, :2], chin+(0, -.2)], (s*1.05, s*.72))
     pen.cut([jaw], 'front')
     pads = turn([(-s*.62, .46, .7+n), (s*.62, .46, .7+n)])[:, :2]
@@ -321,11 +356,13 @@ def _draw_nose(pen, breed, turn):
     n,s = breed.muzzle,breed.snout
     size = .14 if breed.species == 'cat' else .6*s
     x,y = turn([(0, .42-.75*s, .76+n+s*.35)])[0, :2]
-    if breed.species == 'cat': nose = np.array([(-1, -.6), (1, -.6), (.25, .6), (-.25, .6)])*size+(x, y)
-    else: nose = _oval((x, y), size, size*.72)
+    if breed.species != 'cat': nose = _oval((x, y), size, size*.72)
+    else: nose = np.array([(-1, -.6), (1, -.6), (.25, .6), (-.25, .6)])*size+(x, y)
     pen.cut([nose], pen.coats['nose'], line=.02)
-    lip = [turn([(0, .42-.2*s, .8+n+s*.6), (0, .42+.3*s, .8+n+s*.55), (side*.35*s, .42+.6*s, .75+n), (side*.85*s, .42+.3*s, .7+n)])[:, :2] for side in (-1, 1)]
-    for smile in lip: pen.ink.line(_flat(pen.place(np.concatenate([smile[:1], _curve(smile[1:], 6)]))), fill=pen.coats['line'], width=max(1, round(.05*pen.scale)))
+    for side in (-1, 1):
+        lip = turn([(0, .42-.2*s, .8+n+s*.6), (0, .42+.3*s, .8+n+s*.55),
+            (side*.35*s, .42+.6*s, .75+n), (side*.85*s, .42+.3*s, .7+n)])[:, :2]
+        pen._stroke(pen.place(np.concatenate([lip[:1], _curve(lip[1:], 6)])), 'line', .05)
 
 # %% ../nbs/01a_animals.ipynb #c055
 def _draw_eye(pen, breed, side, turn, gaze):
@@ -344,26 +381,25 @@ def _draw_whiskers(pen, breed, turn):
     for side in (-1, 1):
         for k in (-1, 0, 1):
             hair = turn([(side*s*.9, .46+k*.09, .75+n), (side*1.5, .42+k*.28, .5+n)])[:, :2]
-            pen.ink.line(_flat(pen.place(hair)), fill=pen.coats['whisker'], width=max(1, round(.03*pen.scale)))
+            pen._stroke(pen.place(hair), 'whisker', .03)
 
 # %% ../nbs/01a_animals.ipynb #c058
 def _draw_head(pen, breed, at, yaw, nod, gaze, tongue, generator):
     "Draw a head at a joint; returns the pixels of its outline, (n,2)."
     turn = lambda points: _turn_at(points, yaw, nod, at)
-    behind = [] if breed.ear == 'hanging' else [-1, 1]
-    front = [s for s in (-1, 1) if s not in behind]
+    def ears(sides): return [_draw_ear(pen, breed, s, turn, generator) for s in sides]
+    hanging,turned = breed.ear == 'hanging', abs(yaw) > .35
     far = 1 if yaw > 0 else -1
-    seen = [_draw_ear(pen, breed, s, turn, generator) for s in behind]
-    if not behind and abs(yaw) > .35: seen.append(_draw_ear(pen, breed, far, turn, generator))
+    if hanging: seen = ears([far] if turned else [])
+    else: seen = ears([-1, 1])
     seen.append(_draw_skull(pen, breed, turn, generator))
-    seen += [_draw_ear(pen, breed, s, turn, generator) for s in front if abs(yaw) <= .35 or s != far]
+    if hanging: seen += ears([-far] if turned else [-1, 1])
     _draw_eye(pen, breed, far, turn, gaze)   # the bridge of the nose may hide it
     seen.append(_draw_muzzle(pen, breed, turn, tongue))
     _draw_eye(pen, breed, -far, turn, gaze)
     _draw_nose(pen, breed, turn)
     if breed.species == 'cat': _draw_whiskers(pen, breed, turn)
     return np.concatenate(seen)
-
 
 # %% ../nbs/01a_animals.ipynb #c059
 def _turn_at(points, yaw, nod, at):
@@ -373,18 +409,25 @@ def _turn_at(points, yaw, nod, at):
 
 # %% ../nbs/01a_animals.ipynb #c061
 def _choose_coats(breed, size, radius, generator):
-    "Coat and small colours; only the favourite palettes look at the breed, and those it shares with the other species."
+    "Coat and small colours; of the breed only its favourite palettes matter."
     names = breed.palettes if generator.random() < .5 else tuple(PALETTES)
-    palette,pattern = PALETTES[names[generator.integers(len(names))]],PATTERNS[generator.integers(len(PATTERNS))]
+    palette = PALETTES[names[generator.integers(len(names))]]
+    pattern = PATTERNS[generator.integers(len(PATTERNS))]
     coats = _coats(pattern, palette, size, radius, generator)
-    eye = np.array([(196, 158, 52), (122, 160, 84), (110, 74, 44), (104, 152, 190)][generator.integers(4)])+generator.integers(-24, 25, 3)
-    skin = np.array(coats['front'])*.6+np.array((200, 110, 110))*.4
-    tones = dict(eye=eye, nose=np.array(coats['line'])*generator.uniform(.6, 1) if generator.random() < .7 else skin, pink=skin, tongue=(214, 104, 112), whisker=ImageColor.getrgb(palette[2]))
+    eyes = (196, 158, 52), (122, 160, 84), (110, 74, 44), (104, 152, 190)
+    eye = np.array(eyes[generator.integers(4)])+generator.integers(-24, 25, 3)
+    nose = skin = np.array(coats['front'])*.6+np.array((200, 110, 110))*.4
+    if generator.random() < .7: nose = np.array(coats['line'])*generator.uniform(.6, 1)
+    whisker = ImageColor.getrgb(palette[2])
+    tones = dict(eye=eye, nose=nose, pink=skin, tongue=(214, 104, 112), whisker=whisker)
     return coats|{k: tuple(int(v) for v in c) for k,c in tones.items()}
 
 # %% ../nbs/01a_animals.ipynb #c063
-Drawing = namedtuple('Drawing', 'image trimap box')
-Drawing.__doc__ = "A drawn pet: `image` (RGB), `trimap` (L: 1 animal, 2 background, 3 border), `box` of the head in pixels (xmin, ymin, xmax, ymax)."
+class Drawing(NamedTuple):
+    "A drawn pet."
+    image:Image.Image # RGB
+    trimap:Image.Image # L: 1 animal, 2 background, 3 border
+    box:tuple # of the head, pixels (xmin, ymin, xmax, ymax)
 
 # %% ../nbs/01a_animals.ipynb #c064
 def plot_drawings(
@@ -400,7 +443,8 @@ def plot_drawings(
         if not outline: continue
         ax.contour(np.asarray(drawing.trimap) == 1, [.5], colors=['#56B4E9'], linewidths=1)
         left,top,right,bottom = drawing.box
-        ax.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color='white', lw=1)
+        x,y = (left, right, right, left, left), (top, top, bottom, bottom, top)
+        ax.plot(x, y, color='white', lw=1)
     return fig
 
 # %% ../nbs/01a_animals.ipynb #c069
@@ -408,7 +452,8 @@ def _frame(pen, bones, size, generator):
     "Put the head where a photographer would have it: up, and towards the side the animal looks to."
     w,h = size
     ahead = pen.matrix[0, 0] > 0
-    x = (generator.uniform(.84, 1.01)-1.9*pen.scale/min(size))*w   # the smaller it is, the more of the body fits behind
+    # the smaller the animal, the more of its body fits behind the head
+    x = (generator.uniform(.84, 1.01)-1.9*pen.scale/min(size))*w
     y = generator.uniform(.34, .5)*h
     pen.offset = np.array([x if ahead else w-x, y])-pen.matrix@bones['head']
 
@@ -422,11 +467,13 @@ def draw_animal(
     radius = min(size)*generator.uniform(.2, .32)
     pose = POSES[generator.integers(3)]
     yaw,nod = generator.uniform(-.3, .95),generator.uniform(0, .26)
-    pen = Pen(size, radius, _choose_coats(breed, size, radius, generator), flip=int(generator.choice([-1, 1])), tilt=generator.uniform(-.12, .12))
+    coats = _choose_coats(breed, size, radius, generator)
+    flip,tilt = int(generator.choice([-1, 1])),generator.uniform(-.12, .12)
+    pen = Pen(size, radius, coats, flip, tilt)
     bones = _bones(breed, pose, generator.uniform(.5, .95), generator)
     _frame(pen, bones, size, generator)
     _draw_tail(pen, breed, bones, pose, generator)
     _draw_body(pen, breed, bones, pose, generator)
-    tongue = generator.random() < .3
-    head = _draw_head(pen, breed, bones['head'], yaw, nod, generator.uniform(-.25, .25), tongue, generator)
-    return pen,head
+    tongue,gaze = generator.random() < .3,generator.uniform(-.25, .25)
+    head = _draw_head(pen, breed, bones['head'], yaw, nod, gaze, tongue, generator)
+    return pen, head

@@ -5,90 +5,24 @@
 # %% ../nbs/05_batches.ipynb #1c807db6
 from __future__ import annotations
 import hashlib, json, math, os, time, zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from fastcore.basics import patch
 from matplotlib.figure import Figure
-from PIL import Image
 from platformdirs import user_cache_dir
 from torch import Tensor
 from tqdm import tqdm
 from .core import PetsError, atomic_write, new_figure, rng, write_text
-from .data import open_photo
+from .config import Augmentation
+from .photos import normalize, normalize_pixels, open_photo, resize_square
 
 # %% auto #0
-__all__ = ['Augment', 'PetDataset', 'plain_transform', 'plain_loader', 'resize_square', 'cache_folder', 'cache_key', 'PhotoCache',
-           'photo_cache', 'uniform', 'crop_boxes', 'crop_matrices', 'sample', 'center_view', 'cache_size', 'jitter',
-           'erase_boxes', 'erase', 'Batches', 'plot_batch']
-
-# %% ../nbs/05_batches.ipynb #7681f3d2
-@dataclass(frozen=True)
-class Augment:
-    "How far training photos are varied. Called on a batch, it varies every photo in its own way."
-    crop_scale:tuple = (0.35, 1.0) # share of the photo's area that a crop keeps, from and to
-    crop_ratio:tuple = (0.75, 4/3) # width by height of a crop, from and to
-    flip:float = 0.5 # probability of mirroring
-    rotate:float = 10.0 # degrees either way
-    brightness:float = 0.2 # factors are drawn from 1 - this to 1 + this
-    contrast:float = 0.2
-    saturation:float = 0.2
-    erase:float = 0.25 # probability of erasing a rectangle
-
-# %% ../nbs/05_batches.ipynb #3a662304
-class PetDataset(torch.utils.data.Dataset):
-    "The plain way: decode and transform a photo each time it is asked for; gives it with its position."
-    def __init__(self,
-        pets:Sequence, # records with a `path`
-        transform:Callable # from a PIL photo to a tensor
-    ): self.pets,self.transform = list(pets),transform
-    def __len__(self): return len(self.pets)
-    def __repr__(self): return f'PetDataset: {len(self)} photos'
-    def __getitem__(self, i): return self.transform(open_photo(self.pets[i].path)),i
-
-# %% ../nbs/05_batches.ipynb #c2c6de49
-def plain_transform(
-    size:int, # pixels a side
-    mean:Sequence[float]|Tensor, # of the channels
-    std:Sequence[float]|Tensor, # of the channels
-    augment:Augment=None # None: the centre square
-)->Callable: # from a PIL photo to a normalised (3,size,size) tensor
-    "torchvision's transforms for one photo, as far as `augment` goes."
-    from torchvision.transforms import v2
-    finish = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
-    if augment is None: return v2.Compose([v2.Resize(size), v2.CenterCrop(size), *finish])
-    a = augment
-    return v2.Compose([v2.RandomResizedCrop(size, a.crop_scale, a.crop_ratio), v2.RandomHorizontalFlip(a.flip),
-        v2.RandomRotation(a.rotate, v2.InterpolationMode.BILINEAR), v2.ColorJitter(a.brightness, a.contrast, a.saturation),
-        *finish, v2.RandomErasing(a.erase, (0.02, 0.2))])
-
-# %% ../nbs/05_batches.ipynb #323ea19b
-def plain_loader(
-    pets:Sequence, # records with a `path`
-    size:int, # pixels a side
-    mean:Sequence[float]|Tensor, # of the channels
-    std:Sequence[float]|Tensor, # of the channels
-    batch_size:int=32,
-    augment:Augment=None, # None: in order, the centre square; otherwise shuffled and varied
-    workers:int=0, # processes that decode
-    seed:int=0 # of the order
-)->torch.utils.data.DataLoader: # gives (xb, idx)
-    "A torch DataLoader over `PetDataset`."
-    data = PetDataset(pets, plain_transform(size, mean, std, augment))
-    return torch.utils.data.DataLoader(data, batch_size, shuffle=augment is not None, drop_last=augment is not None,
-        num_workers=workers, generator=rng(seed, 'plain'))
-
-# %% ../nbs/05_batches.ipynb #d8726a58
-def resize_square(
-    path:str|Path, # an image file
-    size:int # pixels a side
-)->tuple[np.ndarray, float]: # (size,size,3) uint8, and width/height of the photo
-    "The whole photo as a square, and the aspect that it had."
-    photo = open_photo(path, at_least=2*size)
-    return np.asarray(photo.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2)), photo.width/photo.height
+__all__ = ['cache_folder', 'cache_key', 'PhotoCache', 'photo_cache', 'uniform', 'crop_boxes', 'crop_matrices', 'sample',
+           'cache_size', 'jitter', 'erase_boxes', 'erase', 'augment_batch', 'Batches', 'plot_batch']
 
 # %% ../nbs/05_batches.ipynb #52d4675e
 def cache_folder()->Path:
@@ -96,23 +30,27 @@ def cache_folder()->Path:
     return Path(os.environ.get('RESNET_PETS_CACHE') or user_cache_dir('resnet_pets'))
 
 # %% ../nbs/05_batches.ipynb #f99c31f2
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 
 def cache_key(
     pets:Sequence, # records with a `path`
-    size:int # pixels a side
+    size:int, # pixels a side
+    crop_mode:str='squash', # as for `resize_square`
+    crop_pct:float=1.0 # as for `resize_square`
 )->str: # 24 hexadecimal digits
     "A name that changes when any of the files does. Raises `PetsError` if one is gone."
-    key = hashlib.blake2b(f'{_CACHE_VERSION} {size}'.encode(), digest_size=12)
+    how = f'{_CACHE_VERSION} {size} {crop_mode} {crop_pct}'
+    key = hashlib.blake2b(how.encode(), digest_size=12)
     for path in (Path(p.path).resolve() for p in pets):
         try: stat = path.stat()
-        except OSError as error: raise PetsError(f'this photo cannot be opened ({error.strerror})', path) from None
+        except OSError as error:
+            raise PetsError(f'this photo cannot be opened ({error.strerror})', path) from None
         key.update(f'\n{path}\t{stat.st_size}\t{stat.st_mtime_ns}'.encode())
     return key.hexdigest()
 
 # %% ../nbs/05_batches.ipynb #53be8dda
 class PhotoCache:
-    "Decoded photos, each squeezed into a square."
+    "Decoded photos, each as a square."
     def __init__(self,
         photos:np.ndarray, # (N,S,S,3) uint8, as a rule mapped from a file
         aspect:Tensor, # (N,) float32: width/height that each photo had
@@ -123,7 +61,9 @@ class PhotoCache:
     def size(self)->int:
         "Pixels a side of a square."
         return self.photos.shape[1]
-    def __repr__(self): return f'PhotoCache: {len(self)} photos of {self.size} px, {self.photos.nbytes/1e6:.1f} MB, {self.path or "in memory"}'
+    def __repr__(self):
+        where = self.path or 'in memory'
+        return f'PhotoCache: {len(self)} photos of {self.size} px, {self.photos.nbytes/1e6:.1f} MB, {where}'
 
 # %% ../nbs/05_batches.ipynb #e58a9100
 def _sweep(folder): # half-written files that a killed process left
@@ -131,25 +71,34 @@ def _sweep(folder): # half-written files that a killed process left
         with suppress(OSError):   # another process may be sweeping too
             if time.time()-tmp.stat().st_mtime > 24*3600: tmp.unlink()
 
-# %% ../nbs/05_batches.ipynb #b3390f06
-def _write_cache(
-    pets, # records with a `path`
-    size:int, # pixels a side
-    path:Path # the .npy file
-)->None:
-    "Decode all photos into `path`, and their aspects and checksum into the .json beside it."
-    _sweep(path.parent)
-    pool,aspects,crc = ThreadPoolExecutor(min(16, os.cpu_count() or 1)), [], 0
-    header = dict(descr='|u1', fortran_order=False, shape=(len(pets), size, size, 3))
+# %% ../nbs/05_batches.ipynb #85f01d0e
+def _map_ahead(f, items:Sequence, ahead:int=64): # results in order; at most `ahead` of them wait
+    pool,waiting = ThreadPoolExecutor(min(16, os.cpu_count() or 1)),deque()
     try:
-        with atomic_write(path) as tmp, open(tmp, 'wb') as f:
-            np.lib.format.write_array_header_1_0(f, header)
-            squares = pool.map(lambda p: resize_square(p.path, size), pets)
-            for square,aspect in tqdm(squares, 'Decoding once', len(pets), unit='photo'):
-                crc = zlib.crc32(square, crc); aspects.append(aspect)
-                f.write(square.tobytes())
-        write_text(path.with_suffix('.json'), json.dumps(dict(crc=zlib.crc32(repr(aspects).encode(), crc), aspect=aspects)))
+        for item in items:
+            waiting.append(pool.submit(f, item))
+            if len(waiting) > ahead: yield waiting.popleft().result()
+        while waiting: yield waiting.popleft().result()
     finally: pool.shutdown(cancel_futures=True)
+
+# %% ../nbs/05_batches.ipynb #b3390f06
+def _write_cache(pets, size:int, crop_mode:str, crop_pct:float, path:Path)->None:
+    "Decode all photos into the .npy file `path`, their aspects and checksum into the .json beside it."
+    _sweep(path.parent)
+    def square(pet):
+        photo = open_photo(pet.path)
+        return resize_square(photo, size, crop_mode, crop_pct), photo.width/photo.height
+    header = dict(descr='|u1', fortran_order=False, shape=(len(pets), size, size, 3))
+    aspects,crc = [],0
+    with atomic_write(path) as tmp, open(tmp, 'wb') as f:
+        np.lib.format.write_array_header_1_0(f, header)
+        squares = _map_ahead(square, pets)
+        for pixels,aspect in tqdm(squares, 'Decoding once', len(pets), unit='photo'):
+            crc = zlib.crc32(pixels, crc)
+            aspects.append(aspect)
+            f.write(pixels.tobytes())
+    crc = zlib.crc32(repr(aspects).encode(), crc)
+    write_text(path.with_suffix('.json'), json.dumps(dict(crc=crc, aspect=aspects)))
 
 # %% ../nbs/05_batches.ipynb #242eab61
 def _read_cache(
@@ -158,26 +107,31 @@ def _read_cache(
 ): # `PhotoCache`, or None if it is absent or damaged
     "Open a cache if it is all there."
     try:
-        about,photos = json.loads(path.with_suffix('.json').read_text()), np.load(path, mmap_mode='r')
-        crc = zlib.crc32(repr(about['aspect']).encode(), zlib.crc32(photos))
-        whole = photos.shape == shape and photos.dtype == np.uint8 and len(about['aspect']) == len(photos) and crc == about['crc']
+        about = json.loads(path.with_suffix('.json').read_text())
+        aspect,photos = about['aspect'],np.load(path, mmap_mode='r')
+        intact = (photos.shape, photos.dtype, len(aspect)) == (shape, np.uint8, shape[0])
+        if not intact or zlib.crc32(repr(aspect).encode(), zlib.crc32(photos)) != about['crc']: return None
+        return PhotoCache(photos, torch.tensor(aspect, dtype=torch.float32), path)
     except Exception: return None   # whatever it is: the photos are still there
-    return PhotoCache(photos, torch.tensor(about['aspect'], dtype=torch.float32), path) if whole else None
 
 # %% ../nbs/05_batches.ipynb #9cde1c10
 def photo_cache(
     pets:Sequence, # records with a `path`
-    size:int, # pixels a side of the squares, see `cache_size`
+    size:int, # pixels a side of the squares
+    crop_mode:str='squash', # as for `resize_square`; 'squash' for training, whose crops are made later
+    crop_pct:float=1.0, # as for `resize_square`
     folder:str|Path|None=None # by default `cache_folder()`
 )->PhotoCache: # in the order of `pets`
     "Decode all photos once and keep them; the second call finds them. Raises `PetsError` naming a photo that can't be read."
     pets = list(pets)
     if not pets: raise PetsError('there are no photos to decode', fix='Look at the folder with pets_check')
-    path,shape = Path(folder or cache_folder())/f'{cache_key(pets, size)}.npy', (len(pets), size, size, 3)
+    path = Path(folder or cache_folder())/f'{cache_key(pets, size, crop_mode, crop_pct)}.npy'
+    shape = (len(pets), size, size, 3)
     try:
-        if (cache := _read_cache(path, shape)) is None: _write_cache(pets, size, path)
+        if (cache := _read_cache(path, shape)) is None: _write_cache(pets, size, crop_mode, crop_pct, path)
     except OSError as error:
-        raise PetsError(f'decoded photos cannot be kept here ({error.strerror})', path.parent, 'Set RESNET_PETS_CACHE to a folder with room') from error
+        raise PetsError(f'decoded photos cannot be kept here ({error.strerror})', path.parent,
+            'Set RESNET_PETS_CACHE to a folder with room') from error
     return cache or _read_cache(path, shape)
 
 # %% ../nbs/05_batches.ipynb #40846f36
@@ -199,7 +153,8 @@ def crop_boxes(
 )->Tensor: # (B,4): centre x and y in [-1,1], width and height as shares of the photo's
     "Random crops; one that would not fit is shrunk until it does."
     n = len(aspect)
-    area,shape = uniform(n, *scale, generator), uniform(n, math.log(ratio[0]), math.log(ratio[1]), generator).exp()
+    area = uniform(n, *scale, generator)
+    shape = uniform(n, math.log(ratio[0]), math.log(ratio[1]), generator).exp()
     sides = torch.stack([(area*shape/aspect).sqrt(), (area*aspect/shape).sqrt()], 1)
     sides = sides / sides.amax(1, keepdim=True).clamp(min=1)
     place = uniform(2*n, -1, 1, generator).view(n, 2)
@@ -216,7 +171,8 @@ def crop_matrices(
     (x,y,w,h),turn = boxes.T,torch.deg2rad(degrees)
     sign = 1 - 2*mirror.float()
     top = torch.stack([sign*w*turn.cos(), -h/aspect*turn.sin(), x], 1)
-    return torch.stack([top, torch.stack([sign*w*aspect*turn.sin(), h*turn.cos(), y], 1)], 1)
+    bottom = torch.stack([sign*w*aspect*turn.sin(), h*turn.cos(), y], 1)
+    return torch.stack([top, bottom], 1)
 
 # %% ../nbs/05_batches.ipynb #64d3e96a
 def sample(
@@ -225,21 +181,10 @@ def sample(
     size:int # pixels a side of the result
 )->Tensor: # (B,3,size,size) float in [0,1], on the device of `photos`
     "Read all photos through their matrices, with bilinear interpolation; what lies outside is reflected."
-    if not len(photos): return torch.zeros(0, 3, size, size, device=photos.device)   # a process may get none of a small batch
+    if not len(photos): return torch.zeros(0, 3, size, size, device=photos.device)   # a process may get none
     x = photos.permute(0, 3, 1, 2).float().contiguous()/255
     grid = F.affine_grid(matrices.to(x.device), (len(x), 3, size, size), align_corners=False)
     return F.grid_sample(x, grid, mode='bilinear', padding_mode='reflection', align_corners=False)
-
-# %% ../nbs/05_batches.ipynb #bbfa32bf
-def center_view(
-    photos:Tensor, # (B,S,S,3) uint8
-    aspect:Tensor, # (B,)
-    size:int # pixels a side of the result
-)->Tensor: # (B,3,size,size) float in [0,1]
-    "The centre square of each unsqueezed photo."
-    aspect = aspect.cpu(); none = torch.zeros_like(aspect)
-    boxes = torch.stack([none, none, (1/aspect).clamp(max=1), aspect.clamp(max=1)], 1)
-    return sample(photos, crop_matrices(boxes, aspect, none > 0, none), size)
 
 # %% ../nbs/05_batches.ipynb #d422cd9e
 def cache_size(
@@ -249,7 +194,8 @@ def cache_size(
     return round(size*1.25)
 
 # %% ../nbs/05_batches.ipynb #2f287495
-def _blend(x:Tensor, other, factor:Tensor)->Tensor: return torch.lerp(other.expand_as(x), x, factor.view(-1, 1, 1, 1)).clamp_(0, 1)
+def _blend(x:Tensor, other, factor:Tensor)->Tensor:
+    return torch.lerp(other.expand_as(x), x, factor.view(-1, 1, 1, 1)).clamp_(0, 1)
 
 def jitter(
     x:Tensor, # (B,3,H,W) in [0,1]
@@ -269,9 +215,10 @@ def erase_boxes(
     n:int, # photos
     probability:float, # that a photo is erased at all
     generator:torch.Generator
-)->Tensor: # (n,4): left, top, width, height as shares of the photo; width and height 0 where nothing is erased
+)->Tensor: # (n,4): left, top, width, height as shares of the photo; 0 wide and high where none
     "Random rectangles of 2 to 20 percent of the area (Zhong et al. 2020)."
-    area,shape = uniform(n, 0.02, 0.2, generator), uniform(n, math.log(0.3), math.log(1/0.3), generator).exp()
+    area = uniform(n, 0.02, 0.2, generator)
+    shape = uniform(n, math.log(0.3), math.log(1/0.3), generator).exp()
     sides = torch.stack([(area*shape).sqrt(), (area/shape).sqrt()], 1)
     corner = uniform(2*n, 0, 1, generator).view(n, 2)*(1-sides)
     return torch.cat([corner, sides*(uniform(n, 0, 1, generator) < probability)[:,None]], 1)
@@ -290,20 +237,22 @@ def erase(
     return torch.where(hole, x.mean((2, 3), keepdim=True), x)
 
 # %% ../nbs/05_batches.ipynb #12247095
-@patch
-def __call__(self:Augment,
+def augment_batch(
     photos:Tensor, # (P,S,S,3) uint8, on any device: the `rows` of the batch
     aspect:Tensor, # (B,) width/height of the true photos of the whole batch
     size:int, # pixels a side of the result
+    how:Augmentation, # how far photos are varied
     generator:torch.Generator, # on the CPU
-    rows:slice=slice(None) # which of the batch to vary; each is varied as it would be among all
+    rows:slice=slice(None) # the part of the batch to make; each photo comes out as it would in the whole
 )->Tensor: # (P,3,size,size) float in [0,1], on the device of `photos`
-    "Vary a whole batch at once, each photo in its own way."
+    "Vary all photos of a batch at once, each in its own way."
     n,aspect = len(aspect),aspect.cpu()
-    boxes = crop_boxes(aspect, self.crop_scale, self.crop_ratio, generator)
-    mirror,degrees = uniform(n, 0, 1, generator) < self.flip, uniform(n, -self.rotate, self.rotate, generator)
-    factors = [uniform(n, 1-f, 1+f, generator) for f in (self.brightness, self.contrast, self.saturation)]
-    holes = erase_boxes(n, self.erase, generator)
+    boxes = crop_boxes(aspect, how.crop_scale, how.crop_ratio, generator)
+    mirror = uniform(n, 0, 1, generator) < how.flip
+    degrees = uniform(n, -how.rotate, how.rotate, generator)
+    ranges = (how.brightness, how.contrast, how.saturation)
+    factors = [uniform(n, 1-f, 1+f, generator) for f in ranges]
+    holes = erase_boxes(n, how.erase, generator)
     x = sample(photos, crop_matrices(boxes, aspect, mirror, degrees)[rows], size)
     return erase(jitter(x, *(f[rows] for f in factors)), holes[rows])
 
@@ -316,21 +265,29 @@ class Batches:
         mean:Sequence[float]|Tensor, # of the channels, in [0,1]
         std:Sequence[float]|Tensor, # of the channels
         batch_size:int=32, # photos, of all processes together
-        augment:Augment=None, # None: in order, the centre square; otherwise shuffled and varied
+        augment:Augmentation|None=None, # None: in order, as they are; otherwise shuffled and varied
         seed:int=0, # of order and variation
         device:str|torch.device='cpu', # where the batches shall be
-        channels_last:bool=True, # memory format that convolutions like best
         drop_last:bool=False, # leave out a last batch that is not full: yes in training
-        shard:tuple[int,int]=(0, 1) # (i, n): of each batch every n-th photo, from the i-th on, as process i of n gets it
+        shard:tuple[int,int]=(0, 1) # (rank, world size): each process gets every n-th photo of a batch
     ):
-        self.cache,self.size,self.batch_size,self.augment,self.seed,self.drop_last = cache,size,batch_size,augment,seed,drop_last
-        self.rows = slice(shard[0], None, shard[1])
-        self.device,self.format = torch.device(device), torch.channels_last if channels_last else torch.contiguous_format
-        self.mean,self.std = (torch.as_tensor(v, dtype=torch.float32).view(3, 1, 1).to(self.device) for v in (mean, std))
-        if not len(self): raise PetsError(f'{len(cache)} photos do not fill one batch of {batch_size}', 'batch_size', f'Take {max(len(cache), 1)} or fewer')
-    def __len__(self): return len(self.cache)//self.batch_size if self.drop_last else math.ceil(len(self.cache)/self.batch_size)
+        self.cache,self.size,self.batch_size = cache,size,batch_size
+        self.augment,self.seed,self.drop_last = augment,seed,drop_last
+        self.mean,self.std,self.device = mean,std,torch.device(device)
+        rank,world_size = shard
+        self.rows = slice(rank, None, world_size)
+        if augment is None and cache.size != size:
+            raise PetsError(f'the cache holds squares of {cache.size} px', 'size', f'Make it with photo_cache(..., {size})')
+        if not len(self):
+            raise PetsError(f'{len(cache)} photos do not fill one batch of {batch_size}', 'batch_size',
+                f'Take {max(len(cache), 1)} or fewer')
+    def __len__(self):
+        full = len(self.cache)/self.batch_size
+        return math.floor(full) if self.drop_last else math.ceil(full)
     def __iter__(self): return self.epoch(0)
-    def __repr__(self): return f"Batches: {len(self)} of {self.batch_size} photos, {self.size} px, {'as they are' if self.augment is None else 'shuffled and varied'}, on {self.device}"
+    def __repr__(self):
+        how = 'as they are' if self.augment is None else 'shuffled and varied'
+        return f'Batches: {len(self)} of {self.batch_size} photos, {self.size} px, {how}, on {self.device}'
 
 # %% ../nbs/05_batches.ipynb #9323f8e7
 @patch
@@ -338,9 +295,10 @@ def order(self:Batches,
     epoch:int, # from 0
     step:int # from 0 to len-1
 )->Tensor: # (B,) positions in the cache
-    "The photos of a batch, whoever gets which share of them."
+    "The photos of a batch, of all processes together."
     n = len(self.cache)
-    order = torch.arange(n) if self.augment is None else torch.randperm(n, generator=rng(self.seed, 'order', epoch))
+    if self.augment is None: order = torch.arange(n)
+    else: order = torch.randperm(n, generator=rng(self.seed, 'order', epoch))
     return order[step*self.batch_size:(step+1)*self.batch_size]
 
 # %% ../nbs/05_batches.ipynb #133e4e7c
@@ -349,13 +307,16 @@ def batch(self:Batches,
     epoch:int, # from 0
     step:int # from 0 to len-1
 )->tuple[Tensor, Tensor]: # (P,3,size,size) normalised, on the device; (P,) positions in the cache, on the CPU
-    "One batch, or our share of it; it depends on nothing that ran before."
+    "One batch, or this process's part of it; it depends on nothing that ran before."
     idx = self.order(epoch, step)
-    mine,aspect = idx[self.rows],self.cache.aspect[idx]
+    mine = idx[self.rows]
     photos = torch.from_numpy(self.cache.photos[mine.numpy()]).to(self.device)
-    if self.augment is None: x = center_view(photos, aspect[self.rows], self.size)
-    else: x = self.augment(photos, aspect, self.size, rng(self.seed, 'augment', epoch, step), self.rows)
-    return ((x-self.mean)/self.std).contiguous(memory_format=self.format), mine
+    if self.augment is not None:
+        generator = rng(self.seed, 'augment', epoch, step)
+        x = augment_batch(photos, self.cache.aspect[idx], self.size, self.augment, generator, self.rows)
+        x = normalize_pixels(x, self.mean, self.std)
+    else: x = normalize(photos, self.mean, self.std)
+    return x.contiguous(memory_format=torch.channels_last), mine
 
 @patch
 def epoch(self:Batches,
@@ -373,8 +334,10 @@ def plot_batch(
 )->Figure:
     "The photos of a batch, six a row."
     mean,std = (torch.as_tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (mean, std))
-    rows = math.ceil(len(xb)/6)
-    fig,axs = new_figure(rows, min(6, len(xb)), size=(1.4*min(6, len(xb)), (1.65 if titles else 1.4)*rows), images=True)
-    for ax,x in zip(axs.flat, xb.float().cpu()): ax.imshow((x*std+mean).clamp(0, 1).permute(1, 2, 0).numpy())
+    cols,rows = min(6, len(xb)),math.ceil(len(xb)/6)
+    height = 1.65 if titles else 1.4
+    fig,axs = new_figure(rows, cols, size=(1.4*cols, height*rows), images=True)
+    photos = (xb.float().cpu()*std+mean).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    for ax,photo in zip(axs.flat, photos): ax.imshow(photo)
     for ax,title in zip(axs.flat, titles or []): ax.set_title(title, fontsize=8)
     return fig

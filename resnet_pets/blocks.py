@@ -33,23 +33,25 @@ def projection(
     out_channels:int, # channels of F(x)
     stride:int # by which F shrinks height and width
 )->nn.Sequential|None: # None where x fits as it is
-    "The shortcut's projection, option B of He et al. 2015: only where the shape changes, and never without its norm."
+    "The projection shortcut, where the shape changes (option B of He et al. 2015)."
     if stride == 1 and in_channels == out_channels: return None
     return nn.Sequential(conv1x1(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels))
 
 # %% ../nbs/06_blocks.ipynb #fa1d1387
 class BasicBlock(nn.Module):
-    "Two 3×3 convolutions around which a shortcut leads (He et al. 2015, fig. 5 left)."
+    "Two 3×3 convolutions with a skip connection around them (He et al. 2015, fig. 5 left)."
     expansion = 1
     def __init__(self,
         in_channels:int, # channels of the input
         channels:int, # channels of both convolutions and of the output
         stride:int=1, # of the first convolution
-        zero_init:bool=False # start as the identity: scale of the last norm 0 (Goyal et al. 2017)
+        zero_init:bool=False # start as the identity: last batch norm at zero (Goyal et al. 2017)
     ):
         super().__init__()
-        self.conv1,self.bn1,self.relu1 = conv3x3(in_channels, channels, stride), nn.BatchNorm2d(channels), nn.ReLU()
-        self.conv2,self.bn2,self.relu2 = conv3x3(channels, channels), nn.BatchNorm2d(channels), nn.ReLU()
+        self.conv1 = conv3x3(in_channels, channels, stride)
+        self.bn1,self.relu1 = nn.BatchNorm2d(channels), nn.ReLU()
+        self.conv2 = conv3x3(channels, channels)
+        self.bn2,self.relu2 = nn.BatchNorm2d(channels), nn.ReLU()
         self.downsample = projection(in_channels, channels, stride)
         if zero_init: nn.init.zeros_(self.bn2.weight)
     def shortcut(self, x:Tensor)->Tensor:
@@ -63,19 +65,22 @@ class BasicBlock(nn.Module):
 
 # %% ../nbs/06_blocks.ipynb #048e6d69
 class Bottleneck(nn.Module):
-    "1×1 to squeeze, 3×3 to look around, 1×1 to widen, and a shortcut (He et al. 2015, fig. 5 right)."
+    "1×1 to reduce, 3×3, 1×1 to expand, and a skip connection (He et al. 2015, fig. 5 right)."
     expansion = 4
     def __init__(self,
         in_channels:int, # channels of the input
         channels:int, # channels inside; the output has four times as many
         stride:int=1, # of the 3×3 convolution
-        zero_init:bool=False # start as the identity: scale of the last norm 0 (Goyal et al. 2017)
+        zero_init:bool=False # start as the identity: last batch norm at zero (Goyal et al. 2017)
     ):
         super().__init__()
         out = channels*self.expansion
-        self.conv1,self.bn1,self.relu1 = conv1x1(in_channels, channels), nn.BatchNorm2d(channels), nn.ReLU()
-        self.conv2,self.bn2,self.relu2 = conv3x3(channels, channels, stride), nn.BatchNorm2d(channels), nn.ReLU()
-        self.conv3,self.bn3,self.relu3 = conv1x1(channels, out), nn.BatchNorm2d(out), nn.ReLU()
+        self.conv1 = conv1x1(in_channels, channels)
+        self.bn1,self.relu1 = nn.BatchNorm2d(channels), nn.ReLU()
+        self.conv2 = conv3x3(channels, channels, stride)
+        self.bn2,self.relu2 = nn.BatchNorm2d(channels), nn.ReLU()
+        self.conv3 = conv1x1(channels, out)
+        self.bn3,self.relu3 = nn.BatchNorm2d(out), nn.ReLU()
         self.downsample = projection(in_channels, out, stride)
         if zero_init: nn.init.zeros_(self.bn3.weight)
     shortcut = BasicBlock.shortcut

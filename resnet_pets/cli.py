@@ -19,7 +19,7 @@ from .stats import balance, channel_stats, image_sizes, plot_balance, plot_chann
 from .batches import Batches, cache_size, photo_cache
 from .evaluation import report_table
 from .confidence import delong, mcnemar
-from .processes import is_main_process, job
+from .processes import is_main_process, process_group
 from .checkpoints import build_model, claim
 from .training import check_model
 from .runs import Run, compare_runs, fit, load_run, predict_files
@@ -194,7 +194,7 @@ def pets_train(
       pets_train fast data.folder=PATH training.epochs=40 --run mine --resume
     Exit code: 0 done, 1 stopped by Ctrl-C with a checkpoint, 2 could not be done."""
     if resume and overwrite: raise PetsError('--resume carries on, --overwrite begins anew', 'options', 'Give one of them')
-    with job():
+    with process_group():
         result = fit(load_config(recipe, overrides), run or Path(recipe).stem, resume, overwrite)
         if not result.finished: return 1
         if is_main_process(): say_result(result); _say_next(result)
@@ -208,7 +208,7 @@ def pets_evaluate(
 )->int:
     "Evaluate the best weights of a run on a split; predictions, figures and report go into the run."
     result = load_run(run)
-    with job(), claim(run):
+    with process_group(), claim(run):
         metrics = result.evaluate([split], device=device)[split]
         if is_main_process(): print(f'{report_table(metrics)}\n'); say_result(result)
 

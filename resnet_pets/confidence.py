@@ -4,15 +4,19 @@
 
 # %% ../nbs/08a_confidence.ipynb #4fcd464d
 from __future__ import annotations
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 import numpy as np, torch
 from matplotlib.figure import Figure
+from torch import Tensor
 from .core import COLORS, PetsError, Table, new_figure, rng
 from .evaluation import SPECIES, Predictions, evaluate
 
 # %% auto #0
-__all__ = ['SCORES', 'bootstrap_intervals', 'with_intervals', 'calibration_table', 'calibration_error', 'fit_temperature',
-           'apply_temperature', 'plot_reliability', 'breed_table', 'plot_breeds', 'mcnemar', 'delong']
+__all__ = ['SCORES', 'bootstrap_intervals', 'mean_interval', 'interval_text', 'with_intervals', 'calibration_table',
+           'calibration_error', 'fit_temperature', 'apply_temperature', 'plot_reliability', 'breed_table',
+           'plot_breeds', 'breed_accuracy', 'confused_breeds', 'mcnemar', 'delong']
 
 # %% ../nbs/08a_confidence.ipynb #903f4805
 SCORES = ('loss', 'roc_auc', 'average_precision', 'accuracy')
@@ -25,32 +29,62 @@ def _resampled(
     z,dog,counts = p.z.double().numpy()[order], p.species.numpy()[order] == 1, counts[:,order]
     last = np.append(np.diff(z) != 0, True)    # of each group of equal scores
     tp,fp = np.cumsum(counts*dog, 1)[:,last], np.cumsum(counts*~dog, 1)[:,last]
-    new_dogs,new_cats,dogs,cats = np.diff(tp, prepend=0), np.diff(fp, prepend=0), tp[:,-1:], fp[:,-1:]
-    n = counts.sum(1)
+    new_dogs,new_cats = np.diff(tp, prepend=0), np.diff(fp, prepend=0)
+    dogs,cats,n = tp[:,-1:], fp[:,-1:], counts.sum(1)
     with np.errstate(invalid='ignore', divide='ignore'):
-        return dict(loss=counts@np.logaddexp(0, np.where(dog, -z, z))/n, accuracy=counts@((z > 0) == dog)/n,
-            roc_auc=(new_dogs*(cats-fp+new_cats/2)/(dogs*cats)).sum(1),
-            average_precision=(new_dogs*tp/np.maximum(tp+fp, 1)/dogs).sum(1)*np.where(cats > 0, 1, np.nan)[:,0])
+        roc_auc = (new_dogs*(cats-fp+new_cats/2)/(dogs*cats)).sum(1)
+        average_precision = (new_dogs*tp/np.maximum(tp+fp, 1)/dogs).sum(1)
+        return dict(loss=counts@np.logaddexp(0, np.where(dog, -z, z))/n,
+            accuracy=counts@((z > 0) == dog)/n, roc_auc=roc_auc,
+            average_precision=np.where(cats[:,0] > 0, average_precision, np.nan))
 
 # %% ../nbs/08a_confidence.ipynb #b5cc5e9c
 def _draws(n:int, resamples:int, seed, chunk:int=200):
-    "Counts of photos drawn with replacement, (chunk,n) at a time."
+    "Bootstrap samples as counts per photo, (chunk,n) at a time."
     g = rng(seed, 'bootstrap')
     for start in range(0, resamples, chunk):
         r = min(chunk, resamples-start)
         drawn = torch.randint(n, (r, n), generator=g) + n*torch.arange(r)[:,None]
         yield torch.bincount(drawn.flatten(), minlength=r*n).reshape(r, n).numpy()
 
+def _check_photos(predictions:Predictions):
+    if not len(predictions):
+        raise PetsError('there are no photos', 'predictions', 'Choose a split that has some')
+
+def _ends(values:np.ndarray)->list|None: # of the 95% interval, nan left out
+    return None if np.isnan(values).all() else np.nanpercentile(values, (2.5, 97.5)).tolist()
+
 def bootstrap_intervals(
     predictions:Predictions, # N photos
-    resamples:int=2000, # draws
-    seed:int=0 # of the draws
+    resamples:int=2000, # bootstrap samples
+    seed:int=0 # of the bootstrap
 )->dict: # score → [low, high], or None where it is undefined: plain numbers, ready for JSON
-    "95% intervals of loss, ROC-AUC, average precision and accuracy by the percentile bootstrap over photos (Efron and Tibshirani 1993)."
-    if not len(predictions): raise PetsError('there is nothing to draw from', 'predictions', 'Choose a split that has photos')
-    parts = [_resampled(predictions, counts) for counts in _draws(len(predictions), resamples, seed)]
-    scores = {k: np.concatenate([part[k] for part in parts]) for k in SCORES}
-    return {k: None if np.isnan(v).all() else np.nanpercentile(v, (2.5, 97.5)).tolist() for k,v in scores.items()}
+    "95% intervals of `SCORES` by the percentile bootstrap over photos (Efron and Tibshirani 1993)."
+    _check_photos(predictions)
+    draws = _draws(len(predictions), resamples, seed)
+    parts = [_resampled(predictions, counts) for counts in draws]
+    return {k: _ends(np.concatenate([part[k] for part in parts])) for k in SCORES}
+
+# %% ../nbs/08a_confidence.ipynb #28e074c0
+def mean_interval(
+    values:Tensor, # (N,) or (N,K), a row per photo; rows with nan are left out
+    resamples:int=2000, # bootstrap samples
+    seed:int=0 # of the bootstrap
+)->Tensor: # (3,) or (3,K): mean, lower and upper end of its 95% interval
+    "Mean over photos with its 95% percentile bootstrap interval (Efron and Tibshirani 1993)."
+    v = values.detach().cpu().double().numpy()
+    v = v[~np.isnan(v).any(axis=tuple(range(1, v.ndim)))]
+    if not len(v):
+        raise PetsError('there is nothing to average', 'mean_interval', 'Give at least one photo')
+    means = np.concatenate([counts@v/len(v) for counts in _draws(len(v), resamples, seed)])
+    return torch.tensor(np.stack([v.mean(0), *np.percentile(means, (2.5, 97.5), axis=0)]))
+
+# %% ../nbs/08a_confidence.ipynb #eae67f84
+def interval_text(
+    values:Tensor # (N,), a number per photo
+)->str: # e.g. '0.512 [0.480, 0.544]'
+    "Mean over photos and its 95% interval as text."
+    return '{:.3f} [{:.3f}, {:.3f}]'.format(*mean_interval(values).tolist())
 
 # %% ../nbs/08a_confidence.ipynb #0e64efec
 def with_intervals(
@@ -58,7 +92,9 @@ def with_intervals(
     intervals:dict # from `bootstrap_intervals`
 )->dict: # score → e.g. '0.9120 [0.894, 0.928]'
     "Scores and their 95% intervals as text."
-    def text(value, interval): return '-' if value is None or value != value else f'{value:.4f}' + (f' [{interval[0]:.3f}, {interval[1]:.3f}]' if interval else '')
+    def text(value, interval):
+        if value is None or value != value: return '-'
+        return f'{value:.4f}' + (f' [{interval[0]:.3f}, {interval[1]:.3f}]' if interval else '')
     return {k: text(metrics[k], intervals[k]) for k in SCORES}
 
 # %% ../nbs/08a_confidence.ipynb #9e7c7277
@@ -66,14 +102,16 @@ def calibration_table(
     predictions:Predictions, # N photos
     bins:int=10 # of equal width between 0.5 and 1
 )->Table: # low, high, n, confidence and accuracy (None where n is 0) of each bin
-    "Photos grouped by the confidence of the network, with their mean confidence and their accuracy."
-    confidence,correct = predictions.z.double().abs().sigmoid(), predictions.correct.double()
+    "Photos grouped by the network's confidence, with mean confidence and accuracy."
+    confidence = predictions.z.double().abs().sigmoid()
+    correct = predictions.correct.double()
     which = ((confidence-.5)*2*bins).long().clamp(max=bins-1)
     rows = []
     for b in range(bins):
         inside = which == b
         mean = lambda values: values[inside].mean().item() if inside.any() else None
-        rows.append(dict(low=.5+b/bins/2, high=.5+(b+1)/bins/2, n=int(inside.sum()), confidence=mean(confidence), accuracy=mean(correct)))
+        rows.append(dict(low=.5+b/bins/2, high=.5+(b+1)/bins/2, n=int(inside.sum()),
+            confidence=mean(confidence), accuracy=mean(correct)))
     return Table(rows, digits=3)
 
 # %% ../nbs/08a_confidence.ipynb #75877514
@@ -81,36 +119,39 @@ def calibration_error(
     predictions:Predictions, # N photos
     bins:int=10 # of equal width between 0.5 and 1
 )->float: # 0 is best
-    "Expected calibration error (Guo et al. 2017): the mean gap between confidence and accuracy over the bins of confidence, weighted by photos."
-    if not len(predictions): raise PetsError('there is nothing to judge', 'predictions', 'Choose a split that has photos')
+    "Expected calibration error: mean gap of confidence and accuracy (Guo et al. 2017)."
+    _check_photos(predictions)
     rows = [r for r in calibration_table(predictions, bins).rows if r['n']]
     return sum(r['n']*abs(r['confidence']-r['accuracy']) for r in rows)/len(predictions)
 
 # %% ../nbs/08a_confidence.ipynb #db0c8e54
 def fit_temperature(
     predictions:Predictions # validation photos of both species
-)->float: # T, between 1/20 and 20; over 1 for a network that is too sure of itself
-    "The temperature that, dividing the logits, makes the log loss smallest (Guo et al. 2017)."
+)->float: # T, between 1/20 and 20; above 1 for an overconfident network
+    "The temperature that minimises the log loss when logits are divided by it (Guo et al. 2017)."
     from scipy.optimize import minimize_scalar
-    if len(set(predictions.species.tolist())) < 2: raise PetsError('a temperature needs photos of both species', 'fit_temperature', 'Choose a split that has both')
+    if len(predictions.species.unique()) < 2:
+        raise PetsError('a temperature needs photos of both species', 'fit_temperature',
+            'Choose a split that has both')
     z,dog = predictions.z.double().numpy(), predictions.species.numpy() == 1
     wrong = np.where(dog, -z, z)
-    found = minimize_scalar(lambda log_t: np.logaddexp(0, wrong/np.exp(log_t)).mean(), bounds=(-np.log(20), np.log(20)), method='bounded')
+    def loss(log_t): return np.logaddexp(0, wrong/np.exp(log_t)).mean()
+    found = minimize_scalar(loss, bounds=(-np.log(20), np.log(20)), method='bounded')
     return float(np.exp(found.x))
 
 # %% ../nbs/08a_confidence.ipynb #b4210ac6
 def apply_temperature(
     predictions:Predictions,
     temperature:float # T, from `fit_temperature`
-)->Predictions: # the same photos with z/T; `logits` stay as the network gave them
-    "Divide the species logit by a temperature; no call and no rank changes."
+)->Predictions: # the same photos with z/T; `logits` are unchanged
+    "Divide the species logit by a temperature; predicted species and ranks stay the same."
     return replace(predictions, z=predictions.z/temperature)
 
 # %% ../nbs/08a_confidence.ipynb #826ad32e
-def _wilson(right:int, n:int)->tuple[float, float]:
-    "Wilson's 95% interval of a share."
+def _wilson(correct:int, n:int)->tuple[float, float]:
+    "Wilson's 95% interval of a proportion."
     from scipy.stats import binomtest
-    interval = binomtest(right, n).proportion_ci(method='wilson')
+    interval = binomtest(correct, n).proportion_ci(method='wilson')
     return float(interval.low), float(interval.high)
 
 # %% ../nbs/08a_confidence.ipynb #dc72c04e
@@ -123,7 +164,8 @@ def _reliability_panels(ax, below, table:Table):
     ax.plot(x, y, 'o', color=COLORS['dog'], markersize=5)
     centres,counts = [(r['low']+r['high'])/2 for r in table.rows], [r['n'] for r in table.rows]
     below.bar(centres, counts, width=.4/len(table), color=COLORS['grey'])
-    for c,n in zip(centres, counts): below.text(c, n, str(n), ha='center', va='bottom', fontsize=6.5)
+    for c,n in zip(centres, counts):
+        below.text(c, n, str(n), ha='center', va='bottom', fontsize=6.5)
     ax.set(xlim=(.48, 1.02), ylim=(-.02, 1.02), ylabel='accuracy')
     below.set(xlim=(.48, 1.02), ylim=(0, 1.25*max(counts)), xlabel='confidence', ylabel='photos')
 
@@ -132,7 +174,7 @@ def plot_reliability(
     predictions:Predictions|dict[str,Predictions], # a `Predictions`, or a dict of them by name
     bins:int=10 # of equal width between 0.5 and 1
 )->Figure: # a column each: accuracy against confidence, and below it the photos in each bin
-    "Reliability diagram (Guo et al. 2017); an honest network lies on the dashed line, one that is too sure of itself below it."
+    "Reliability diagram (Guo et al. 2017); overconfidence lies below the dashed line."
     runs = predictions if isinstance(predictions, dict) else {'': predictions}
     fig,axs = new_figure(2, len(runs), size=(3.4*len(runs), 3.8))
     axs[0,0].get_gridspec().set_height_ratios((3, 1))
@@ -145,53 +187,99 @@ def plot_reliability(
 def breed_table(
     predictions:Predictions # N photos
 )->Table: # breed, species, n, correct, accuracy, low, high: the worst breed first
-    "Accuracy of each breed, with its count and Wilson's 95% interval (Wilson 1927)."
-    groups = {}
-    for breed,species,right in zip(predictions.breed, predictions.species.tolist(), predictions.correct.tolist()):
-        groups.setdefault((breed, SPECIES[species]), []).append(right)
+    "Accuracy for the species within each breed, with Wilson's 95% interval (Wilson 1927)."
+    p,groups = predictions, {}
+    for breed,species,correct in zip(p.breed, p.species.tolist(), p.correct.tolist()):
+        groups.setdefault((breed, SPECIES[species]), []).append(correct)
     rows = []
-    for (breed,species),rights in groups.items():
-        low,high = _wilson(sum(rights), len(rights))
-        rows.append(dict(breed=breed, species=species, n=len(rights), correct=sum(rights), accuracy=sum(rights)/len(rights), low=low, high=high))
+    for (breed,species),group in groups.items():
+        n,correct = len(group), sum(group)
+        low,high = _wilson(correct, n)
+        rows.append(dict(breed=breed, species=species, n=n, correct=correct, accuracy=correct/n,
+            low=low, high=high))
     return Table(sorted(rows, key=lambda r: (r['accuracy'], -r['n'], r['breed'])), digits=3)
 
 # %% ../nbs/08a_confidence.ipynb #caee4b6f
 def plot_breeds(
     predictions:Predictions # N photos
 )->Figure: # a line for each breed, the worst on top
-    "Accuracy of each breed with its 95% interval; the label has the photos called rightly and all. Dashed: the accuracy over all photos."
-    if not len(predictions): raise PetsError('there is nothing to draw', 'plot_breeds', 'Choose a split that has photos')
+    "Each breed's accuracy with its 95% interval and counts; dashed: accuracy over all photos."
+    _check_photos(predictions)
     rows = breed_table(predictions).rows[::-1]
     fig,axs = new_figure(size=(5, max(1.6, .8+.15*len(rows))))
-    ax = axs[0,0]
+    ax,mean = axs[0,0], predictions.correct.double().mean()
     for i,r in enumerate(rows):
-        ax.hlines(i, r['low'], r['high'], color=COLORS[r['species']], linewidth=1.5, alpha=.6)
-        ax.plot(r['accuracy'], i, 'o' if r['species'] == 'cat' else 's', color=COLORS[r['species']], markersize=4)
-    ax.axvline(predictions.correct.double().mean(), linestyle='--', color=COLORS['grey'], linewidth=1)
-    ax.set_yticks(range(len(rows)), [f"{r['breed']}  {r['correct']}/{r['n']}" for r in rows], fontsize=7)
-    ax.set(xlim=(min(0.5, *(r['low']-.02 for r in rows)), 1.02), ylim=(-.8, len(rows)-.2), xlabel='accuracy')
+        color,marker = COLORS[r['species']], 'o' if r['species'] == 'cat' else 's'
+        ax.hlines(i, r['low'], r['high'], color=color, linewidth=1.5, alpha=.6)
+        ax.plot(r['accuracy'], i, marker, color=color, markersize=4)
+    ax.axvline(mean, linestyle='--', color=COLORS['grey'], linewidth=1)
+    labels = [f"{r['breed']}  {r['correct']}/{r['n']}" for r in rows]
+    ax.set_yticks(range(len(rows)), labels, fontsize=7)
+    left = min(.5, *(r['low']-.02 for r in rows))
+    ax.set(xlim=(left, 1.02), ylim=(-.8, len(rows)-.2), xlabel='accuracy')
     ax.grid(axis='y', visible=False)
     return fig
 
+# %% ../nbs/08a_confidence.ipynb #f8823e3b
+def _breed_targets(p:Predictions, breeds:Sequence[str])->Tensor: # (N,) positions in `breeds`
+    _check_photos(p)
+    n,known = p.logits.shape[1], {breed: i for i,breed in enumerate(breeds)}
+    if n != len(breeds):
+        raise PetsError(f'{len(breeds)} breeds for {n} logits', 'breeds',
+            'Use a network with a logit for each breed, and name them in that order')
+    for name,breed in zip(p.name, p.breed):
+        if breed not in known:
+            raise PetsError(f"no logit for its breed '{breed}'", name, 'Leave such photos out')
+    return torch.tensor([known[breed] for breed in p.breed])
+
+def breed_accuracy(
+    predictions:Predictions, # N photos, with logits (N,B)
+    breeds:Sequence[str], # the B breeds, in the order of the logits
+    k:int=1 # 1 for plain accuracy
+)->float: # from 0 to 1
+    "Top-k accuracy over the breeds; `PetsError` if the network has no logit for each breed."
+    targets = _breed_targets(predictions, breeds)
+    top = predictions.logits.topk(min(k, len(breeds)), dim=1).indices
+    return (top == targets[:,None]).any(1).double().mean().item()
+
+# %% ../nbs/08a_confidence.ipynb #8c8ceed4
+def confused_breeds(
+    predictions:Predictions, # N photos, with logits (N,B)
+    breeds:Sequence[str], # the B breeds, in the order of the logits
+    n:int=10 # rows at most
+)->Table: # breed, predicted, count, share of that breed's photos; the largest count first
+    "The pairs of true and predicted breed that are confused most often."
+    targets = _breed_targets(predictions, breeds).tolist()
+    photos = Counter(targets)
+    pairs = Counter(zip(targets, predictions.logits.argmax(1).tolist()))
+    rows = [dict(breed=breeds[t], predicted=breeds[p], count=count, share=count/photos[t])
+        for (t,p),count in pairs.items() if t != p]
+    rows.sort(key=lambda r: (-r['count'], -r['share'], r['breed'], r['predicted']))
+    return Table(rows[:n], digits=3)
+
 # %% ../nbs/08a_confidence.ipynb #e6b8cbb7
 def _paired(a:Predictions, b:Predictions)->tuple[Predictions, Predictions]:
-    "The two tables in the same order; `PetsError` unless they hold the same photos with the same truth."
-    rows = [{n: i for i,n in enumerate(p.name)} for p in (a, b)]
-    if not len(a): raise PetsError('there is nothing to compare', 'predictions', 'Choose a split that has photos')
-    if any(len(r) < len(p) for r,p in zip(rows, (a, b))): raise PetsError('a photo stands twice in one table', 'predictions', 'Compare one split at a time')
-    other = sorted(rows[0].keys() ^ rows[1].keys())
-    if other: raise PetsError(f'{len(other)} photos were judged by one of the two only', other[0], 'Evaluate both on the same photos and the same split')
-    b = b[[rows[1][n] for n in a.name]]
-    for name,s,t in zip(a.name, a.species.tolist(), b.species.tolist()):
-        if s != t: raise PetsError(f'the truth is {SPECIES[s]} in one table and {SPECIES[t]} in the other', name, 'Evaluate both on the same photos')
+    "Both tables in the order of `a`; `PetsError` unless they hold the same photos and truth."
+    fix = 'Evaluate both networks on the same photos and the same split'
+    _check_photos(a)
+    if any(len(set(p.name)) < len(p) for p in (a, b)):
+        raise PetsError('a table has a photo twice', 'predictions', 'Compare one split at a time')
+    unpaired = sorted(set(a.name) ^ set(b.name))
+    if unpaired:
+        raise PetsError(f'{len(unpaired)} photos are in only one of the tables', unpaired[0], fix)
+    rows = {name: i for i,name in enumerate(b.name)}
+    b = b[[rows[name] for name in a.name]]
+    for i in (a.species != b.species).nonzero()[:1,0].tolist():
+        truths = f'{SPECIES[a.species[i]]} in one table and {SPECIES[b.species[i]]} in the other'
+        raise PetsError(f'its species is {truths}', a.name[i], fix)
     return a, b
 
 # %% ../nbs/08a_confidence.ipynb #bca559d3
 def mcnemar(
     a:Predictions,
     b:Predictions # of the same photos, in any order
-)->dict: # n, a_only, b_only: photos that one alone called rightly; p
-    "Which of two calls more photos rightly? McNemar's exact test (1947)."
+)->dict: # n, a_only and b_only (photos that only one classifies correctly), p
+    "McNemar's exact test: do two networks differ in accuracy on the same photos (McNemar 1947)?"
     from scipy.stats import binomtest
     a,b = _paired(a, b)
     a_only,b_only = (int((x.correct & ~y.correct).sum()) for x,y in ((a, b), (b, a)))
@@ -199,8 +287,8 @@ def mcnemar(
     return dict(n=len(a), a_only=a_only, b_only=b_only, p=float(p))
 
 # %% ../nbs/08a_confidence.ipynb #10627f4e
-def _placements(p:Predictions)->np.ndarray: # (N,) each photo's share in the ROC-AUC, ties counted half
-    "Of a dog the share of cats that score lower, of a cat the share of dogs that score higher (DeLong et al. 1988), by ranks (Sun and Xu 2014)."
+def _placements(p:Predictions)->np.ndarray: # (N,), ties count half
+    "A photo's share in the ROC-AUC (DeLong et al. 1988), by ranks (Sun and Xu 2014)."
     from scipy.stats import rankdata
     z,species = p.z.numpy(), p.species.numpy()
     placed = rankdata(z)
@@ -211,20 +299,25 @@ def _placements(p:Predictions)->np.ndarray: # (N,) each photo's share in the ROC
 
 # %% ../nbs/08a_confidence.ipynb #b1e42eb1
 def _variance(placed:np.ndarray, species:np.ndarray)->float: # of the mean placement
-    return float(sum(np.var(placed[species == s], ddof=1)/(species == s).sum() for s in (0, 1)))
+    groups = [placed[species == s] for s in (0, 1)]
+    return float(sum(np.var(group, ddof=1)/len(group) for group in groups))
 
 def delong(
     a:Predictions,
     b:Predictions # of the same photos, in any order
 )->dict: # n, roc_auc [of a, of b], difference (a minus b), interval [low, high] (95%), z, p
-    "Which of two ranks better? DeLong's test of two ROC-AUCs on the same photos (DeLong et al. 1988)."
+    "DeLong's test: do two ROC-AUCs on the same photos differ (DeLong et al. 1988)?"
     from scipy.stats import norm
     a,b = _paired(a, b)
     species = a.species.numpy()
-    if min(np.bincount(species, minlength=2)) < 2: raise PetsError('DeLong\'s test needs two photos of each species', 'delong', 'Choose a split that has them')
+    if min(np.bincount(species, minlength=2)) < 2:
+        raise PetsError("DeLong's test needs two photos of each species", 'delong',
+            'Choose a split that has them')
     placed = [_placements(p) for p in (a, b)]
     aucs = [float(v[species == 1].mean()) for v in placed]
     difference,deviation = aucs[0]-aucs[1], _variance(placed[0]-placed[1], species)**.5
-    z = 0. if difference == 0 else difference/deviation if deviation else float(np.copysign(np.inf, difference))
+    if difference == 0: z = 0.
+    else: z = difference/deviation if deviation else float(np.copysign(np.inf, difference))
     reach = float(norm.ppf(.975))*deviation
-    return dict(n=len(a), roc_auc=aucs, difference=difference, interval=[difference-reach, difference+reach], z=z, p=float(2*norm.sf(abs(z))))
+    return dict(n=len(a), roc_auc=aucs, difference=difference,
+        interval=[difference-reach, difference+reach], z=z, p=float(2*norm.sf(abs(z))))

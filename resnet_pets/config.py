@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, Optional, Union
+from typing import Literal, Optional, Union, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from .core import PetsError, Table, nearest, write_text
@@ -19,58 +19,66 @@ __all__ = ['Channels', 'Section', 'Augmentation', 'DataSection', 'ModelSection',
 
 # %% ../nbs/01_config.ipynb #40f71c8a
 class Section(BaseModel):
-    "A part of an experiment: its keys are known, its values are checked."
+    "A section of an experiment; unknown keys and invalid values are refused."
     model_config = ConfigDict(extra='forbid', validate_default=True, allow_inf_nan=False)
     @field_validator('*', mode='before')
     @classmethod
-    def _no_bool(cls, value, info): # to Python True is 1, to a reader it is a slip
-        flat = value if isinstance(value, (list, tuple)) else [value]
-        if any(isinstance(v, bool) for v in flat) and cls.model_fields[info.field_name].annotation is not bool: raise ValueError('it is neither on nor off')
+    def _no_bool(cls, value, info): # Python accepts True as 1; in a recipe it is a mistake
+        values = value if isinstance(value, (list, tuple)) else [value]
+        wanted = cls.model_fields[info.field_name].annotation
+        if wanted is not bool and any(isinstance(v, bool) for v in values):
+            raise ValueError('it is not a true-or-false setting')
         return value
     @field_validator('folder', mode='after', check_fields=False)
     @classmethod
     def _home(cls, value):
-        if '\0' in str(value): raise ValueError('no folder can be called so')
+        if '\0' in str(value): raise ValueError('a path cannot contain a null character')
         return value and Path(os.path.expanduser(value))
 
 # %% ../nbs/01_config.ipynb #6318fc21
 class Augmentation(Section):
-    "How far training photos are varied; see the chapter on batches."
-    crop_scale:tuple[float,float] = (0.35, 1.0) # share of the photo's area that a crop keeps, from and to
-    crop_ratio:tuple[float,float] = (0.75, 4/3) # aspect of a crop, width by height, from and to
-    flip:float = Field(0.5, ge=0, le=1) # probability of mirroring
-    rotate:float = Field(10, ge=0, le=180) # degrees either way
-    brightness:float = Field(0.2, ge=0, le=1) # factors are drawn from 1 - this to 1 + this
-    contrast:float = Field(0.2, ge=0, le=1)
-    saturation:float = Field(0.2, ge=0, le=1)
-    erase:float = Field(0.25, ge=0, le=1) # probability of erasing a rectangle
+    "Random augmentation of training photos; see the chapter on batches."
+    crop_scale:tuple[float,float] = (0.35, 1.0) # share of the photo's area in a crop: least, most
+    crop_ratio:tuple[float,float] = (0.75, 4/3) # width/height of a crop: least, most
+    flip:float = Field(0.5, ge=0, le=1) # probability of a horizontal flip
+    rotate:float = Field(10, ge=0, le=180) # largest angle in either direction, degrees
+    brightness:float = Field(0.2, ge=0, le=1) # factor from 1-brightness to 1+brightness
+    contrast:float = Field(0.2, ge=0, le=1) # likewise
+    saturation:float = Field(0.2, ge=0, le=1) # likewise
+    erase:float = Field(0.25, ge=0, le=1) # probability of erasing a random rectangle
     @model_validator(mode='after')
     def _ordered(self):
-        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1: raise ValueError('crop_scale must be 0 < from <= to <= 1')
-        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]: raise ValueError('crop_ratio must be 0 < from <= to')
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError('crop_scale must satisfy 0 < least <= most <= 1')
+        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
+            raise ValueError('crop_ratio must satisfy 0 < least <= most')
         return self
     @classmethod
     def none(cls)->Augmentation:
-        "Photos as they are."
-        return cls(crop_scale=(1,1), crop_ratio=(1,1), flip=0, rotate=0, brightness=0, contrast=0, saturation=0, erase=0)
+        "No augmentation: the photos as they are."
+        off = dict(flip=0, rotate=0, brightness=0, contrast=0, saturation=0, erase=0)
+        return cls(crop_scale=(1, 1), crop_ratio=(1, 1), **off)
 
 # %% ../nbs/01_config.ipynb #e0744f14
 Channels = Union[Literal['auto'], tuple[float,float,float]]
 
 class DataSection(Section):
-    "Which photos, how they are split, sized, normalised and varied."
-    source:Literal['drawn', 'folder', 'official'] = 'folder' # drawn by code, a folder in the official layout, or downloaded
-    folder:Optional[Path] = None # where the photos are, or shall be; None: the user's cache folder
-    drawn:int = Field(600, ge=20) # how many pets to draw
-    image_size:int = Field(96, ge=32) # pixels a side
+    "Which photos to use, and how they are split, sized, normalised and augmented."
+    source:Literal['drawn', 'folder', 'official'] = 'folder' # 'official': downloaded where absent
+    folder:Optional[Path] = None # where the photos are or will be; null: the user's cache folder
+    drawn:int = Field(600, ge=20) # number of pets to draw
+    image_size:int = Field(96, ge=32) # side of the network's input, pixels
+    crop_mode:Literal['center', 'squash'] = 'center' # how evaluation makes a photo square
+    crop_pct:float = Field(1.0, gt=0, le=1) # share of the square's side that is kept for evaluation
     val_fraction:float = Field(0.2, gt=0, lt=1) # share of trainval used for validation
-    split_seed:int = Field(0, ge=0)
-    mean:Channels = 'auto' # of the channels, in [0,1]; 'auto': measured on the training part
-    std:Channels = 'auto'
-    augment:Optional[Augmentation] = Augmentation() # null: none
+    split_seed:int = Field(0, ge=0) # of the split into train and val
+    mean:Channels = 'auto' # of the channels, in [0,1]; 'auto': measured on the training photos
+    std:Channels = 'auto' # likewise
+    augment:Optional[Augmentation] = Augmentation() # null: no augmentation
     @model_validator(mode='after')
     def _consistent(self):
-        if (self.mean == 'auto') != (self.std == 'auto'): raise ValueError("mean and std must both be 'auto' or both be three numbers")
+        if (self.mean == 'auto') != (self.std == 'auto'):
+            raise ValueError("mean and std must both be 'auto' or both be three numbers")
         if self.std != 'auto' and min(self.std) <= 0: raise ValueError('std must be above 0')
         return self
 
@@ -78,61 +86,63 @@ class DataSection(Section):
 class ModelSection(Section):
     "The network. The defaults are ResNet-101."
     block:Literal['basic', 'bottleneck'] = 'bottleneck'
-    layers:tuple[int,int,int,int] = (3, 4, 23, 3) # residual blocks in each stage
+    layers:tuple[int,int,int,int] = (3, 4, 23, 3) # residual blocks per stage
     width:int = Field(64, ge=8, le=4096) # channels after the stem
-    head:Literal['one_logit', 'two_logits', 'breeds'] = 'one_logit' # what the last layer says
-    zero_init_residual:bool = True # blocks start as identity: the last norm of each starts at zero
+    head:Literal['one_logit', 'two_logits', 'breeds'] = 'one_logit' # outputs of the last layer
+    zero_init_residual:bool = True # the last batch norm of each block starts at zero
     @model_validator(mode='after')
     def _counts(self):
-        if not all(1 <= b <= 1000 for b in self.layers): raise ValueError('every stage needs 1 to 1000 blocks')
+        if not all(1 <= n <= 1000 for n in self.layers):
+            raise ValueError('every stage needs 1 to 1000 blocks')
         return self
 
 # %% ../nbs/01_config.ipynb #d6df6c6b
 class OptimizerSection(Section):
-    "Which optimizer, with torch's names for its settings."
+    "The optimizer, with torch's names for its settings."
     name:Literal['adam', 'adamw', 'sgd'] = 'adamw'
-    lr:float = Field(4e-4, gt=0) # the highest learning rate of the run
+    lr:float = Field(4e-4, gt=0) # peak learning rate
     betas:tuple[float,float] = (0.9, 0.999) # Adam and AdamW
     momentum:float = Field(0.9, ge=0, lt=1) # SGD
     weight_decay:float = Field(0.05, ge=0)
-    decay_all:bool = False # decay biases and norms too; otherwise only tensors of two or more dimensions
+    decay_all:bool = False # also decay tensors of one dimension: biases and batch norms
     @model_validator(mode='after')
     def _betas(self):
-        if not all(0 <= b < 1 for b in self.betas): raise ValueError('betas must each be from 0 to below 1')
+        if not all(0 <= b < 1 for b in self.betas):
+            raise ValueError('each of the betas must be at least 0 and below 1')
         return self
 
 # %% ../nbs/01_config.ipynb #dceba58a
 class SchedulerSection(Section):
-    "How the learning rate moves over the run."
+    "The learning-rate schedule."
     name:Literal['constant', 'step', 'cosine', 'one_cycle'] = 'one_cycle'
-    step_size:int = Field(30, ge=1) # step: epochs between two falls
-    gamma:float = Field(0.1, gt=0, le=1) # step: factor of each fall
+    step_size:int = Field(30, ge=1) # step: epochs from one drop to the next
+    gamma:float = Field(0.1, gt=0, le=1) # step: factor of each drop
     pct_start:float = Field(0.3, gt=0, lt=1) # one_cycle: share of the run in which the rate rises
 
 # %% ../nbs/01_config.ipynb #539e14ff
 class TrainingSection(Section):
-    "The loop: its length, its batches and its safeguards."
+    "Length, batches and safeguards of training."
     epochs:int = Field(30, ge=1)
-    batch_size:int = Field(16, ge=2) # photos of a step, of all processes together
-    grad_accum_steps:int = Field(1, ge=1) # parts that a batch is worked off in, one after the other: less memory
-    sync_batch_norm:bool = False # batch norm over all processes together
-    seed:int = Field(0, ge=0) # of weights, order and augmentation
+    batch_size:int = Field(16, ge=2) # photos per step, over all processes together
+    grad_accum_steps:int = Field(1, ge=1) # parts into which a batch is divided to save memory
+    sync_batch_norm:bool = False # batch norm over the photos of all processes
+    seed:int = Field(0, ge=0) # of initial weights, order and augmentation
     device:str = 'auto' # auto, cpu, cuda, cuda:1, mps
-    precision:Literal['auto', 'fp32', 'bf16', 'fp16'] = 'auto' # auto: on CUDA bf16, or fp16 where there is no bf16; elsewhere the quicker of fp32 and bf16, timed at the start
-    clip_grad_norm:Optional[float] = Field(None, gt=0) # largest norm of the gradient
+    precision:Literal['auto', 'fp32', 'bf16', 'fp16'] = 'auto' # auto: see `pick_precision`
+    clip_grad_norm:Optional[float] = Field(None, gt=0) # largest gradient norm; null: no clipping
     label_smoothing:float = Field(0.0, ge=0, lt=1)
-    class_weights:bool = False # weigh classes so that each counts the same
-    ema_decay:float = Field(0.0, ge=0, lt=1) # decay of the moving average of the weights; 0: none
-    progressive_depth:float = Field(0.0, ge=0, le=1) # share of the run in which the network grows to its full depth; 0: deep from the start
-    progressive_size:Optional[int] = Field(None, ge=32) # pixels a side of training photos while it grows; null: data.image_size
+    class_weights:bool = False # weight each class inversely to its number of photos
+    ema_decay:float = Field(0.0, ge=0, lt=1) # of the moving average of the weights; 0: no average
+    progressive_depth:float = Field(0.0, ge=0, le=1) # share of the run that adds blocks; 0: none
+    progressive_size:Optional[int] = Field(None, ge=32) # image size meanwhile; null: no change
 
 # %% ../nbs/01_config.ipynb #f4d736e2
 class ResultsSection(Section):
-    "Where a run goes and what is evaluated at its end."
+    "Where a run is stored and what is evaluated at its end."
     folder:Path = Path('runs')
-    splits:tuple[Literal['val', 'test'], ...] = Field(('val',), min_length=1) # evaluated when training is over
+    splits:tuple[Literal['val', 'test'], ...] = Field(('val',), min_length=1) # evaluated at the end
     flip:bool = False # average the logits with those of the mirrored photo
-    tensorboard:bool = False # write the history for TensorBoard as well, into the run's folder
+    tensorboard:bool = False # also write the history for TensorBoard, in the run's folder
 
 # %% ../nbs/01_config.ipynb #7346d268
 class Config(Section):
@@ -144,100 +154,124 @@ class Config(Section):
     training:TrainingSection = TrainingSection()
     results:ResultsSection = ResultsSection()
     @model_validator(mode='after')
-    def _growing(self):
-        if self.training.progressive_depth and not self.model.zero_init_residual: raise ValueError('training.progressive_depth needs model.zero_init_residual: only a block that starts as the identity can join a network unnoticed')
-        if self.training.progressive_size and not self.training.progressive_depth: raise ValueError('training.progressive_size needs training.progressive_depth: it is the size of photos while the network grows')
+    def _progressive(self):
+        if self.training.progressive_depth and not self.model.zero_init_residual:
+            raise ValueError('training.progressive_depth needs model.zero_init_residual: '
+                'a block can be added smoothly only if it starts as the identity')
+        if self.training.progressive_size and not self.training.progressive_depth:
+            raise ValueError('training.progressive_size needs training.progressive_depth: '
+                'it is the image size while blocks are being added')
         return self
     def dumps(self)->str:
-        "The experiment as YAML, every value spelt out; `load_config` reads it back."
-        return yaml.safe_dump(self.model_dump(mode='json'), sort_keys=False, default_flow_style=None)
+        "The experiment as YAML with every value written out; `load_config` reads it back."
+        values = self.model_dump(mode='json')
+        return yaml.safe_dump(values, sort_keys=False, default_flow_style=None)
 
 # %% ../nbs/01_config.ipynb #e38f07b3
 def _known_keys(loc)->list[str]:
-    "The keys that would have been right beside the one at `loc`."
+    "The keys that exist in the section of the unknown key at `loc`."
     section = Config
     for part in loc[:-1]:
-        annotation = section.model_fields[part].annotation
-        section = next((a for a in (annotation, *getattr(annotation, '__args__', ())) if isinstance(a, type) and issubclass(a, Section)))
+        kind = section.model_fields[part].annotation
+        section = next(k for k in get_args(kind) or [kind] if issubclass(k, Section))
     return list(section.model_fields)
 
 # %% ../nbs/01_config.ipynb #ec42f718
 def _explain(error:ValidationError, where:str)->PetsError:
-    "The first finding of pydantic, as one line."
+    "pydantic's first finding as one line."
     first = error.errors(include_url=False)[0]
-    loc = tuple(p for p in first['loc'] if isinstance(p, str) and not p.startswith(('tuple[', 'literal[', 'function-')))
+    internal = ('tuple[', 'literal[', 'function-')
+    loc = tuple(p for p in first['loc'] if isinstance(p, str) and not p.startswith(internal))
     key,value = '.'.join(loc), first['input']
-    if first['type'] == 'extra_forbidden': return PetsError(f"unknown key '{key:.200}' (value {value!r:.200})", where, nearest(loc[-1], _known_keys(loc)))
+    if first['type'] == 'extra_forbidden':
+        what = f"unknown key '{key:.200}' (value {value!r:.200})"
+        return PetsError(what, where, nearest(loc[-1], _known_keys(loc)))
     says = first['msg'].removeprefix('Value error, ').replace('Input should be', 'it should be')
-    return PetsError(f"{key} = {value!r:.200} does not fit: {says}" if not isinstance(value, dict) else f'{key}: {says}'.removeprefix(': '), where)
+    if isinstance(value, dict): return PetsError(f'{key}: {says}' if key else says, where)
+    return PetsError(f'{key} = {value!r:.200} is not valid: {says}', where)
 
 # %% ../nbs/01_config.ipynb #e0777816
 class _Loader(yaml.SafeLoader):
-    "Values as they stand: no key twice, no tags, no aliases."
+    "Plain values only: no duplicate keys, no tags, no aliases."
     def compose_node(self, parent, index):
         event = self.peek_event()
-        if isinstance(event, yaml.AliasEvent) or event.tag: raise yaml.MarkedYAMLError(problem='aliases (*) and tags (!) are not taken', problem_mark=event.start_mark)
+        if isinstance(event, yaml.AliasEvent) or event.tag:
+            raise yaml.MarkedYAMLError(
+                problem='aliases (*) and tags (!) are not allowed', problem_mark=event.start_mark)
         return super().compose_node(parent, index)
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key,_ in node.value:
-            if str(key.value) in seen: raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' stands here for the second time", problem_mark=key.start_mark)
+            if str(key.value) in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"duplicate key '{key.value}'", problem_mark=key.start_mark)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 # %% ../nbs/01_config.ipynb #9e4998aa
 def _from_yaml(text:str, where:str):
-    "What a text in YAML says; `PetsError` with the line if that cannot be read."
+    "Parse YAML; `PetsError` with the line if that fails."
     try: return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         line = f' line {e.problem_mark.line+1}' if getattr(e, 'problem_mark', None) else ''
-        raise PetsError(f"not readable as YAML: {getattr(e, 'problem', None) or e}", where+line) from None
+        problem = getattr(e, 'problem', None) or e
+        raise PetsError(f'not readable as YAML: {problem}', where+line) from None
 
 # %% ../nbs/01_config.ipynb #b4d4c80a
 def _override(
     raw:dict, # the experiment as read from its file, changed in place
     text:str # section.key=value
 )->None:
-    "Change `raw` as the override says."
+    "Apply one override to `raw`."
     key,sep,value = text.partition('=')
     *sections,last = key.split('.')
-    if not sep or not 1 <= len(sections) <= 2 or not all([*sections, last]): raise PetsError(f"'{text:.200}' is not of the form section.key=value", 'command line', 'For example optimizer.lr=3e-4')
+    if not (sep and all([*sections, last]) and 1 <= len(sections) <= 2):
+        raise PetsError(f"'{text:.200}' is not of the form section.key=value", 'command line',
+            'For example optimizer.lr=3e-4')
     for s in sections:
         raw[s] = raw.get(s) or {}
-        if not isinstance(raw := raw[s], dict): raise PetsError(f"'{s}' in '{text:.200}' is not a section", 'command line')
+        raw = raw[s]
+        if not isinstance(raw, dict):
+            raise PetsError(f"'{s}' in '{text:.200}' is not a section", 'command line')
     raw[last] = _from_yaml(value, f'command line, {key:.200}')
 
 # %% ../nbs/01_config.ipynb #7dfb9084
 def recipes()->dict[str,Path]: # name → file
     "The recipes that come with the package."
-    return {Path(str(f)).stem: Path(str(f)) for f in sorted(files('resnet_pets').joinpath('recipes').iterdir(), key=str) if str(f).endswith('.yaml')}
+    folder = Path(str(files('resnet_pets')/'recipes'))
+    return {path.stem: path for path in sorted(folder.glob('*.yaml'))}
 
 # %% ../nbs/01_config.ipynb #2fc64f55
 def _read(recipe)->tuple[dict,str]:
     "The raw experiment and the name of its file."
     path = recipes().get(str(recipe)) or Path(recipe)
-    if not path.is_file(): raise PetsError('no such recipe or file', recipe, nearest(str(recipe), recipes()))
+    if not path.is_file():
+        raise PetsError('no such recipe or file', recipe, nearest(str(recipe), recipes()))
     try: raw = _from_yaml(path.read_text(encoding='utf-8'), str(path))
     except UnicodeDecodeError as e: raise PetsError(f'not readable as YAML: {e}', path) from None
     if raw is None: raw = {}
-    if not isinstance(raw, dict): raise PetsError('not a list of sections', path, f"An experiment has the sections {', '.join(Config.model_fields)}")
+    if not isinstance(raw, dict):
+        raise PetsError('not a list of sections', path,
+            f"An experiment has the sections {', '.join(Config.model_fields)}")
     return raw, str(path)
 
 # %% ../nbs/01_config.ipynb #46ee04b7
 def _culprit(error:ValidationError, overrides)->str:
-    "The override that an error is about, or ''."
+    "The override that caused an error, or ''."
     first = error.errors()[0]
     key = '.'.join(str(p) for p in first['loc'])
-    def about(o): return f'{key}.'.startswith(f'{o}.') or f'{o}.'.startswith(f'{key}.') if key else o in first['msg']   # no key: two sections do not fit together
-    touching = [o for o in overrides if about(o.split('=')[0])]
-    return f'command line, {touching[-1]:.200}' if touching else ''
+    def concerns(name):
+        if not key: return name in first['msg']   # two sections contradict each other
+        return f'{key}.'.startswith(f'{name}.') or f'{name}.'.startswith(f'{key}.')
+    found = [o for o in overrides if concerns(o.split('=')[0])]
+    return f'command line, {found[-1]:.200}' if found else ''
 
 # %% ../nbs/01_config.ipynb #17187b38
 def load_config(
     recipe:str|Path, # the name of a shipped recipe, or a YAML file
     overrides:Sequence[str]=() # each 'section.key=value'
 )->Config: # validated
-    "Read an experiment. Whatever is wrong in it raises one `PetsError` that names key, value and file."
+    "Read and validate an experiment; `PetsError` names the key, value and file of the first fault."
     raw,where = _read(recipe)
     for o in overrides: _override(raw, o)
     try: return Config(**raw)
@@ -245,13 +279,18 @@ def load_config(
     except TypeError: raise PetsError('section names must be text', where) from None
 
 # %% ../nbs/01_config.ipynb #073a047e
+def _flat(values:dict, prefix:str='')->dict: # nested keys joined by dots
+    flat = {}
+    for key,value in values.items():
+        if isinstance(value, dict): flat |= _flat(value, f'{prefix}{key}.')
+        else: flat[f'{prefix}{key}'] = value
+    return flat
+
 def differences(
     configs:dict # name → `Config`
 )->Table: # a row for each key whose values differ
-    "The keys in which experiments differ, one column each."
-    def flat(d, prefix=''):
-        return {k: v for key,val in d.items() for k,v in (flat(val, f'{prefix}{key}.') if isinstance(val, dict) else {f'{prefix}{key}': val}).items()}
-    flats = {n: flat(c.model_dump(mode='json')) for n,c in configs.items()}
-    keys = list(dict.fromkeys(k for f in flats.values() for k in f))
-    rows = [dict(key=k, **{n: str(f.get(k, '-')) for n,f in flats.items()}) for k in keys]
-    return Table([r for r in rows if len({v for k,v in r.items() if k != 'key'}) > 1])
+    "The keys in which experiments differ, with a column for each experiment."
+    flats = {name: _flat(c.model_dump(mode='json')) for name,c in configs.items()}
+    keys = list(dict.fromkeys(k for flat in flats.values() for k in flat))
+    values = {k: {name: str(flat.get(k, '-')) for name,flat in flats.items()} for k in keys}
+    return Table([dict(key=k, **row) for k,row in values.items() if len(set(row.values())) > 1])

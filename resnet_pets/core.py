@@ -21,12 +21,12 @@ __all__ = ['PRECISIONS', 'COLORS', 'STYLE', 'visible', 'PetsError', 'nearest', '
 def visible(
     text:str # a name, a message
 )->str: # one line that can be printed anywhere
-    "The text with all that can't be seen spelt out."
+    "Escape every unprintable character."
     return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 # %% ../nbs/00_core.ipynb #c1bba85d
 class PetsError(Exception):
-    "An error for the user, on one line: where it happened, what is wrong there, and what to do about it."
+    "An error message for the user, on one line: where it happened, what is wrong, what to do."
     def __init__(self,
         what:str, # what is wrong
         where:object='', # the file, key or argument it happened at
@@ -40,9 +40,9 @@ class PetsError(Exception):
 # %% ../nbs/00_core.ipynb #2eb75dab
 def nearest(
     name:str, # what the user wrote
-    known:Iterable[str] # the names that would have been right
-)->str: # e.g. "Did you mean 'momentum'?", or the list of known names
-    "Suggest the known name most like `name`."
+    known:Iterable[str] # the valid names
+)->str: # e.g. "Did you mean 'momentum'?", or the list of valid names
+    "Suggest the valid name that is most like `name`."
     known = [str(k) for k in known]
     match = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     return f"Did you mean '{match[0]}'?" if match else f"Known: {', '.join(known)}"
@@ -50,21 +50,25 @@ def nearest(
 # %% ../nbs/00_core.ipynb #76ade78e
 @contextmanager
 def atomic_write(
-    path:str|Path # where the finished file shall appear
-)->Iterator[Path]:
-    "A temporary path in the same folder, which becomes `path` if the block ends well and vanishes if it does not."
+    path:str|Path # the file to write
+)->Iterator[Path]: # a temporary file in the same folder
+    "Write to a temporary file that becomes `path` if the block succeeds, and is deleted if not."
     path = Path(path)
-    if path.exists() and not path.is_file(): raise PetsError('there is something of this name that is no file', path, 'Give another name')
+    if path.exists() and not path.is_file():
+        raise PetsError('this exists and is not a file', path, 'Give another name')
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = None
     try:
-        fd,tmp = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name[:40]}.', suffix='.tmp'); os.close(fd); tmp = Path(tmp)
+        fd,name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name[:40]}.', suffix='.tmp')
+        os.close(fd)
+        tmp = Path(name)
         yield tmp
         with open(tmp, 'r+b') as f: os.fsync(f.fileno())
         os.chmod(tmp, 0o644)
         os.replace(tmp, path)
     except OSError as e:
-        if tmp is None or e.filename is None or str(e.filename) == str(tmp): e.filename = str(path)   # what was wanted, not the temporary name
+        if tmp is None or e.filename is None or str(e.filename) == str(tmp):
+            e.filename = str(path)   # the message shall not name the temporary file
         raise
     finally:
         if tmp: tmp.unlink(missing_ok=True)
@@ -72,9 +76,9 @@ def atomic_write(
 # %% ../nbs/00_core.ipynb #b0f00c71
 def write_text(
     path:str|Path, # the file
-    text:str # all that shall be in it
+    text:str # its whole content
 )->Path: # the same path
-    "Write a text file, whole or not at all."
+    "Write a text file atomically."
     with atomic_write(path) as tmp: tmp.write_text(text, encoding='utf-8')
     return Path(path)
 
@@ -100,12 +104,16 @@ def seeded(
 def pick_device(
     name:str='auto' # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
 )->torch.device: # a device that exists on this machine
-    "The device of that name; `auto` takes CUDA, then MPS, then the CPU. Raises `PetsError` if it is not there."
+    "The device of that name, or `PetsError`; 'auto' prefers CUDA, then MPS, then the CPU."
     there = dict(cuda=torch.cuda.is_available(), mps=torch.backends.mps.is_available(), cpu=True)
     if name == 'auto': return torch.device(next(d for d in there if there[d]))
     try: device = torch.device(name)
-    except RuntimeError: raise PetsError(f"unknown device '{name}'", 'device', nearest(name, ['auto', *there])) from None
-    if not there.get(device.type) or (device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count()): raise PetsError(f"there is no '{name}' on this machine", 'device', "Use 'auto' or 'cpu'")
+    except RuntimeError:
+        fix = nearest(name, ['auto', *there])
+        raise PetsError(f"unknown device '{name}'", 'device', fix) from None
+    missing = device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count()
+    if missing or not there.get(device.type):
+        raise PetsError(f"there is no '{name}' on this machine", 'device', "Use 'auto' or 'cpu'")
     return device
 
 # %% ../nbs/00_core.ipynb #45471b23
@@ -115,19 +123,20 @@ def autocast(
     device:torch.device, # where the model runs
     precision:str # 'fp32', 'bf16' or 'fp16'
 )->torch.autocast:
-    "A context in which matrix products and convolutions run in `precision` and the rest stays in fp32."
+    "Context in which matrix products and convolutions run in `precision`, the rest in fp32."
     return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != 'fp32')
 
 # %% ../nbs/00_core.ipynb #1a612147
 def step_seconds(
     device:torch.device, # where
     precision:str, # 'fp32' or 'bf16'
-    repeats:int=3 # timed so often after a warm-up; the best counts
+    repeats:int=3 # timed steps after one to warm up; the fastest counts
 )->float: # seconds
     "Time one training step of a small stack of convolutions."
+    layout = dict(device=device, memory_format=torch.channels_last)
     with seeded(0, 'step_seconds'):
-        net = nn.Sequential(*[nn.Conv2d(128, 128, 3, padding=1) for _ in range(4)]).to(device, memory_format=torch.channels_last)
-        x = torch.rand(8, 128, 16, 16).to(device, memory_format=torch.channels_last)
+        net = nn.Sequential(*[nn.Conv2d(128, 128, 3, padding=1) for _ in range(4)]).to(**layout)
+        x = torch.rand(8, 128, 16, 16).to(**layout)
     best = float('inf')
     for _ in range(repeats+1):   # the first one warms up
         start = time.perf_counter()
@@ -141,21 +150,24 @@ def pick_precision(
     name:str, # 'auto', 'fp32', 'bf16' or 'fp16'
     device:torch.device # where training will run
 )->str: # 'fp32', 'bf16' or 'fp16'
-    "The precision of that name; `auto` takes bf16 on CUDA, or fp16 where the card has no bf16; elsewhere it times one step each way and takes bf16 if it is quicker."
-    if name != 'auto' and name not in PRECISIONS: raise PetsError(f"unknown precision '{name}'", 'precision', nearest(name, ['auto', *PRECISIONS]))
-    if name != 'auto': return name
-    if device.type == 'cuda': return 'bf16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'fp16'
+    "The precision of that name; 'auto' is bf16 or else fp16 on CUDA, the faster one elsewhere."
+    if name in PRECISIONS: return name
+    if name != 'auto':
+        fix = nearest(name, ['auto', *PRECISIONS])
+        raise PetsError(f"unknown precision '{name}'", 'precision', fix)
+    if device.type == 'cuda':
+        return 'bf16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'fp16'
     return 'bf16' if step_seconds(device, 'bf16') < step_seconds(device, 'fp32') else 'fp32'
 
 # %% ../nbs/00_core.ipynb #ecdb62f4
 @contextmanager
 def eval_mode(
-    model:nn.Module # any network
-)->Iterator[None]:
-    "Inside the block `model` is in evaluation mode; afterwards, also after an error, every layer is in the mode it had. For one thread at a time."
+    model:nn.Module # any network, in use by one thread only
+)->Iterator[nn.Module]:
+    "Switch to evaluation mode inside the block; afterwards every layer is in the mode it had."
     modes = [(m, m.training) for m in model.modules()]
-    def switch(layer, training):   # not by eval() and train(), in which a network may do more than that
-        if layer.training != training: layer.training = training   # to set it is much slower than to ask
+    def switch(layer, training):   # eval() and train() may do more than set the mode
+        if layer.training != training: layer.training = training   # setting is slower than asking
     try:
         for m,_ in modes: switch(m, False)
         yield model
@@ -180,25 +192,30 @@ class Table:
     def columns(self)->list[str]:
         "The names of the columns."
         return list(self.rows[0]) if self.rows else []
-    def _text(self): return [self.columns]+[[_cell(r[c], self.digits) for c in self.columns] for r in self.rows]
+    def _text(self):
+        rows = [[_cell(r[c], self.digits) for c in self.columns] for r in self.rows]
+        return [self.columns, *rows]
+    def _right(self): return [isinstance(self.rows[0][c], (int, float)) for c in self.columns]
     def markdown(self)->str:
-        "The table in Markdown; numbers to the right."
-        right = [isinstance(v, (int, float)) for v in self.rows[0].values()] if self.rows else []
+        "The table in Markdown, numbers aligned to the right."
         head,*body = ['| '+' | '.join(c.replace('|', '\\|') for c in r)+' |' for r in self._text()]
-        return '\n'.join([head, '|'+'|'.join('--:' if r else ':--' for r in right)+'|', *body])
+        rule = '|'.join('--:' if right else ':--' for right in self._right())
+        return '\n'.join([head, f'|{rule}|', *body])
     def _repr_markdown_(self): return self.markdown() if self.rows else '(no rows)'
     def __repr__(self):
         if not self.rows: return '(no rows)'
-        text = self._text()
-        widths = [max(map(len, col)) for col in zip(*text)]
-        right = [isinstance(v, (int, float)) for v in self.rows[0].values()]
-        return '\n'.join('  '.join(c.rjust(w) if r else c.ljust(w) for c,w,r in zip(row, widths, right)).rstrip() for row in text)
+        columns = []
+        for right,cells in zip(self._right(), zip(*self._text())):
+            width = max(map(len, cells))
+            columns.append([c.rjust(width) if right else c.ljust(width) for c in cells])
+        return '\n'.join('  '.join(row).rstrip() for row in zip(*columns))
 
 # %% ../nbs/00_core.ipynb #2cee149e
 COLORS = dict(cat='#E69F00', dog='#0072B2', good='#009E73', bad='#D55E00', grey='#777777')
 
-STYLE = {'font.size':9, 'axes.titlesize':10, 'axes.spines.top':False, 'axes.spines.right':False, 'axes.grid':True, 'grid.alpha':.25,
-    'axes.axisbelow':True, 'figure.dpi':100, 'text.parse_math':False}   # a photo may be called $x$
+STYLE = {'font.size':9, 'axes.titlesize':10, 'axes.axisbelow':True, 'axes.grid':True,
+    'axes.spines.top':False, 'axes.spines.right':False, 'grid.alpha':.25, 'figure.dpi':100,
+    'text.parse_math':False}   # a photo may be called $x$
 
 # %% ../nbs/00_core.ipynb #c2289497
 class _Figure(Figure):
@@ -229,6 +246,6 @@ def save_figure(
     fig:Figure, # what to save
     path:str|Path # a .png file
 )->Path: # the same path
-    "Save a figure as PNG, whole or not at all."
+    "Save a figure as PNG atomically."
     with atomic_write(path) as tmp: fig.savefig(tmp, format='png', dpi=150)
     return Path(path)

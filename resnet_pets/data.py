@@ -4,26 +4,24 @@
 
 # %% ../nbs/03_data.ipynb #5a9f8bc3
 from __future__ import annotations
-import hashlib, io, math, re
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
-import numpy as np, torch
+import torch
 from torch import Tensor
 from fastcore.basics import patch
-from PIL import Image, ImageOps
 from tqdm import tqdm
 from .core import PetsError, Table, rng
+from .photos import PHOTO_ENDINGS, inspect_photo, is_photo_name
 
 # %% auto #0
-__all__ = ['PHOTO_ENDINGS', 'ODD_MODES', 'Pet', 'read_box', 'name_breed', 'name_species', 'read_rows', 'read_splits', 'read_list',
-           'read_pets', 'select', 'split_pets', 'breed_names', 'breed_species', 'photo_errors', 'open_photo',
-           'inspect_photo', 'Finding', 'find_odd', 'find_twins', 'find_misfits', 'PhotoCheck', 'inspect_photos',
-           'check_photos']
+__all__ = ['ODD_MODES', 'Pet', 'read_box', 'name_breed', 'name_species', 'read_rows', 'read_splits', 'read_list', 'read_pets',
+           'select', 'split_pets', 'breed_names', 'breed_species', 'download_pets', 'Finding', 'find_odd', 'find_twins',
+           'find_misfits', 'PhotoCheck', 'inspect_photos', 'check_photos']
 
 # %% ../nbs/03_data.ipynb #87c0035f
 @dataclass(frozen=True)
@@ -95,8 +93,6 @@ def read_rows(
     return rows
 
 # %% ../nbs/03_data.ipynb #a56809f8
-PHOTO_ENDINGS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp')
-
 def _listing(folder, endings): return [p for p in sorted(Path(folder).glob('[!.]*')) if p.suffix.lower() in endings]
 
 def _files(folder, endings): # name → file; of two files with one name the earlier ending wins
@@ -185,69 +181,20 @@ def breed_species(
         if len(s) > 1: raise PetsError('listed as cat and as dog', b, 'Correct annotations/list.txt')
     return torch.tensor([min(species[b]) for b in breed_names(pets)], dtype=torch.long)
 
-# %% ../nbs/03_data.ipynb #a62694ad
-def _rgb(photo):
-    if photo.mode.startswith('I'): photo = Image.fromarray((np.asarray(photo) >> 8).clip(0, 255).astype(np.uint8))   # 16 bits
-    if 'A' in photo.mode or 'transparency' in photo.info:
-        photo = photo.convert('RGBA')
-        photo = Image.alpha_composite(Image.new('RGBA', photo.size, 'white'), photo)
-    return photo.convert('RGB')
-
-def _reason(error): # what a decoder raised, in words
-    if isinstance(error, Image.UnidentifiedImageError): return 'not an image'
-    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)): return f'more than {Image.MAX_IMAGE_PIXELS:,} pixels'
-    return getattr(error, 'strerror', None) or str(error) or type(error).__name__
-
-# %% ../nbs/03_data.ipynb #86e49b91
-@contextmanager
-def photo_errors(
-    path:str|Path # the file that the block reads
-)->Iterator[None]:
-    "Whatever a decoder raises in this block becomes a `PetsError` naming the file."
-    try: yield
-    except Exception as e:
-        raise PetsError(f'this photo cannot be read ({_reason(e)})', path, 'Run pets_check on its folder to see all such files') from e
-
-# %% ../nbs/03_data.ipynb #e13c36c7
-def _refuse_bomb(photo): # Pillow itself is content with a warning up to twice its limit
-    if photo.width*photo.height > (Image.MAX_IMAGE_PIXELS or math.inf): raise Image.DecompressionBombError
-
-def _refuse_other(path): # at a pipe one could wait for ever
-    if isinstance(path, (str, Path)) and Path(path).exists() and not Path(path).is_file(): raise ValueError('not a file')
-
-# %% ../nbs/03_data.ipynb #39aa0190
-def open_photo(
-    path:str|Path, # an image file of any kind
-    at_least:int=0 # if given, a JPEG may be decoded smaller, but with at least this many pixels a side
-)->Image.Image: # RGB, upright
-    "Read a photo; raises `PetsError` naming the file if it can't be decoded."
-    with photo_errors(path):
-        _refuse_other(path)
-        with Image.open(path) as photo:
-            _refuse_bomb(photo)
-            if at_least: photo.draft(None, (at_least, at_least))
-            return _rgb(ImageOps.exif_transpose(photo))
-
-# %% ../nbs/03_data.ipynb #935a1bea
-def _decode(data):
-    if not data: raise ValueError('0 bytes')
-    img = Image.open(io.BytesIO(data))
-    _refuse_bomb(img)
-    rgb = _rgb(ImageOps.exif_transpose(img))
-    if img.format == 'JPEG' and data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda'): raise ValueError('truncated: no end-of-image marker')
-    return img, rgb
-
-# %% ../nbs/03_data.ipynb #7fe7f8c3
-def inspect_photo(
-    path:str|Path # an image file
-)->dict: # problem; and where that is None: format, mode, size (width, height, upright), digest
-    "Decode every pixel of a file and say what it is; never raises."
-    try:
-        _refuse_other(path)
-        img,rgb = _decode(Path(path).read_bytes())
-    except Exception as e: return dict(problem=_reason(e))
-    digest = hashlib.blake2b(repr(rgb.size).encode()+rgb.tobytes(), digest_size=16).hexdigest()
-    return dict(problem=None, format=img.format, mode=img.mode, size=rgb.size, digest=digest)
+# %% ../nbs/03_data.ipynb #3daca513
+def download_pets(
+    folder:str|Path # where the data set shall be; it goes into a folder `oxford-iiit-pet` there
+)->Path: # that folder
+    "Download and unpack the official photos (800 MB) through torchvision, unless they are there."
+    from torchvision.datasets import OxfordIIITPet
+    place = Path(folder)/'oxford-iiit-pet'
+    try: OxfordIIITPet(folder, download=True)
+    except (OSError, RuntimeError) as e:
+        addresses = ' and '.join(url for url,_ in OxfordIIITPet._RESOURCES)
+        raise PetsError(f'the official photos cannot be downloaded ({e})', place,
+            f'Run it again, put {addresses} into this folder by hand and run it again, '
+            'or use data.source=drawn') from None
+    return place
 
 # %% ../nbs/03_data.ipynb #9d6c429a
 @dataclass(frozen=True)

@@ -17,57 +17,76 @@ from .animals import BREEDS, Breed, Drawing, draw_animal, plot_drawings, smooth_
 __all__ = ['draw_pet', 'draw_pets', 'BREEDS', 'Breed', 'Drawing', 'plot_drawings']
 
 # %% ../nbs/02_draw.ipynb #c003
-_all_ = ['BREEDS', 'Breed', 'Drawing', 'plot_drawings']   # one import for all that has to do with drawing
+# one import for all that has to do with drawing
+_all_ = ['BREEDS', 'Breed', 'Drawing', 'plot_drawings']
 
 # %% ../nbs/02_draw.ipynb #c012
-def _tone(generator, low=60, high=225): return tuple(int(v) for v in generator.integers(low, high, 3)*.6+generator.integers(low, high)*.4)
+def _tone(generator, low=60, high=225): # a random colour, not too vivid
+    colour,grey = generator.integers(low, high, 3), generator.integers(low, high)
+    return tuple(int(v) for v in colour*.6+grey*.4)
 
 # %% ../nbs/02_draw.ipynb #c013
 def _shade(colour, factor): return tuple(int(min(255, max(0, v*factor))) for v in colour)
 
-
 # %% ../nbs/02_draw.ipynb #c014
 def _meadow(pen, w, h, floor, generator):
-    sky,green = generator.choice([(176, 205, 230), (214, 220, 222), (84, 110, 80), (235, 205, 170)]),generator.choice([(104, 148, 72), (140, 160, 80), (190, 170, 110), (92, 120, 84)])
+    skies = (176, 205, 230), (214, 220, 222), (84, 110, 80), (235, 205, 170)
+    greens = (104, 148, 72), (140, 160, 80), (190, 170, 110), (92, 120, 84)
+    sky,green = generator.choice(skies), generator.choice(greens)
     pen.rectangle((0, 0, w, floor), fill=tuple(sky.tolist()))
-    for x,r in generator.random((7, 2)): pen.ellipse((x*w-r*w*.3, floor-r*h*.4, x*w+r*w*.3, floor+r*h*.3), fill=_shade(green, .55+.3*r))
+    for x,r in generator.random((7, 2)):
+        hill = (x*w-r*w*.3, floor-r*h*.4, x*w+r*w*.3, floor+r*h*.3)
+        pen.ellipse(hill, fill=_shade(green, .55+.3*r))
     pen.rectangle((0, floor, w, h), fill=tuple(green.tolist()))
     for x,y,r in generator.random((90, 3)):
-        x,y = x*w,floor+y*(h-floor+6)
+        x,y = x*w, floor+y*(h-floor+6)
         pen.line((x, y, x+(r-.5)*8, y-4-10*r), fill=_shade(green, .7+.6*r), width=2)
 
 # %% ../nbs/02_draw.ipynb #c015
 def _room(pen, w, h, floor, generator):
-    wall,wood = _tone(generator),_tone(generator)
+    wall,wood = _tone(generator), _tone(generator)
     pen.rectangle((0, 0, w, floor), fill=wall)
     if generator.random() < .5:
         step = int(generator.integers(14, 40))
         for x in range(0, w, 2*step): pen.rectangle((x, 0, x+step, floor), fill=_shade(wall, .93))
     x,y,r = generator.random(3)*(w, .4*floor, 1)
-    pen.rectangle((x, y, x+w*(.15+.2*r), y+w*(.2+.1*r)), fill=_tone(generator), outline=_shade(wood, .6), width=4)
+    picture = (x, y, x+w*(.15+.2*r), y+w*(.2+.1*r))
+    pen.rectangle(picture, fill=_tone(generator), outline=_shade(wood, .6), width=4)
     pen.rectangle((0, floor, w, h), fill=wood)
-    for k in range(1, 9): pen.line((w/2+(k-4.5)*w*.14, floor, w/2+(k-4.5)*w*.4, h), fill=_shade(wood, .86), width=2)
+    for k in range(1, 9):
+        board = (w/2+(k-4.5)*w*.14, floor, w/2+(k-4.5)*w*.4, h)
+        pen.line(board, fill=_shade(wood, .86), width=2)
     pen.rectangle((0, floor-5, w, floor+2), fill=_shade(wall, 1.15))
 
 # %% ../nbs/02_draw.ipynb #c016
 def _sofa(pen, w, h, floor, generator):
-    wall,cloth = _tone(generator),_tone(generator)
+    wall,cloth = _tone(generator), _tone(generator)
+    seam = _shade(cloth, .7)
     pen.rectangle((0, 0, w, h), fill=wall)
     top = max(10, floor*generator.uniform(.25, .6))
-    for k,x in enumerate(np.linspace(-.1, .75, 3)*w): pen.rounded_rectangle((x, top, x+w*.42, h), radius=w*.06, fill=_shade(cloth, (.95, .9, .97)[k]), outline=_shade(cloth, .7), width=3)
-    pen.rounded_rectangle((-w*.1, floor-h*.05, w*1.1, h*1.2), radius=w*.05, fill=cloth, outline=_shade(cloth, .7), width=3)
+    for x,light in zip(np.linspace(-.1, .75, 3)*w, (.95, .9, .97)):
+        pen.rounded_rectangle((x, top, x+w*.42, h), w*.06, _shade(cloth, light), seam, 3)
+    pen.rounded_rectangle((-w*.1, floor-h*.05, w*1.1, h*1.2), w*.05, cloth, seam, 3)
     if generator.random() < .6:
         x = generator.uniform(0, .8)*w
-        pen.rounded_rectangle((x, floor-h*.22, x+w*.2, floor), radius=w*.04, fill=_tone(generator), outline=_shade(cloth, .6), width=2)
+        cushion = (x, floor-h*.22, x+w*.2, floor)
+        pen.rounded_rectangle(cushion, w*.04, _tone(generator), _shade(cloth, .6), 2)
 
 # %% ../nbs/02_draw.ipynb #c017
 def _sky(pen, w, h, floor, generator):
-    sky,ground = generator.choice([(150, 190, 226), (120, 150, 190), (230, 190, 160), (200, 208, 214)]),_tone(generator)
-    for k in range(12): pen.rectangle((0, k*floor/12, w, (k+1)*floor/12+1), fill=_shade(sky, .85+.02*k))
+    skies = (150, 190, 226), (120, 150, 190), (230, 190, 160), (200, 208, 214)
+    sky,ground = generator.choice(skies), _tone(generator)
+    for k in range(12):
+        pen.rectangle((0, k*floor/12, w, (k+1)*floor/12+1), fill=_shade(sky, .85+.02*k))
     for x,y,r in generator.random((4, 3)):
-        for dx in (-.6, 0, .6): pen.ellipse((w*(x+dx*.12-.07), floor*y*.7, w*(x+dx*.12+.08), floor*y*.7+h*(.05+.05*r)), fill=_shade(sky, 1.14))
+        top = floor*y*.7
+        for dx in (-.6, 0, .6):
+            puff = (w*(x+dx*.12-.07), top, w*(x+dx*.12+.08), top+h*(.05+.05*r))
+            pen.ellipse(puff, fill=_shade(sky, 1.14))
     pen.rectangle((0, floor, w, h), fill=ground)
-    for x,y,r in generator.random((30, 3)): pen.ellipse((x*w, floor+y*(h-floor), x*w+14*r, floor+y*(h-floor)+5*r), fill=_shade(ground, .8+.4*r))
+    for x,y,r in generator.random((30, 3)):
+        x,y = x*w, floor+y*(h-floor)
+        pen.ellipse((x, y, x+14*r, y+5*r), fill=_shade(ground, .8+.4*r))
 
 # %% ../nbs/02_draw.ipynb #c019
 def _backdrop(size, floor, generator):
@@ -75,42 +94,53 @@ def _backdrop(size, floor, generator):
     w,h = size
     kind = generator.integers(5)
     if kind == 4:
-        blobs = generator.integers(40, 230, (int(generator.integers(3, 8)), int(generator.integers(3, 8)), 3))*.3+np.array(_tone(generator))*.7
+        rows,columns = int(generator.integers(3, 8)), int(generator.integers(3, 8))
+        blobs = generator.integers(40, 230, (rows, columns, 3))*.3+np.array(_tone(generator))*.7
         return Image.fromarray(blobs.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     image = Image.new('RGB', size)
-    (_meadow, _room, _sofa, _sky)[kind](ImageDraw.Draw(image), w, h, float(np.clip(floor, .3*h, .95*h)), generator)
+    scene = (_meadow, _room, _sofa, _sky)[kind]
+    scene(ImageDraw.Draw(image), w, h, float(np.clip(floor, .3*h, .95*h)), generator)
     return image
 
 # %% ../nbs/02_draw.ipynb #c022
 def _fence(shape, w, h, top, x0, tone, generator):
     d = w*.035
-    for x in (np.arange(9)-.5)*w/7+x0*.1: shape([(x-d, h), (x-d, top), (x, top-d), (x+d, top), (x+d, h)], tone)
+    for x in (np.arange(9)-.5)*w/7+x0*.1:
+        shape([(x-d, h), (x-d, top), (x, top-d), (x+d, top), (x+d, h)], tone)
 
 def _box(shape, w, h, top, x0, tone, generator):
     a = w*generator.uniform(.12, .25)
     shape([(x0-a, h), (x0-a, top), (x0+a, top), (x0+a, h)], tone)
-    shape([(x0-a, top), (x0-a*1.15, top+h*.06), (x0+a*1.15, top+h*.06), (x0+a, top)], _shade(tone, 1.15))
+    left,right,lid = x0-a*1.15, x0+a*1.15, top+h*.06
+    shape([(x0-a, top), (left, lid), (right, lid), (x0+a, top)], _shade(tone, 1.15))
 
 def _plant(shape, w, h, top, x0, tone, generator):
     for lean,r in generator.uniform((-1, .6), (1, 1.2), (9, 2)):
         tip = (x0+lean*w*.16, h-(h-top)*1.7*r)
-        shape([(x0-4, h), (x0+lean*w*.13-7, (h+tip[1])/2), tip, (x0+lean*w*.09+7, (h+tip[1])/2), (x0+4, h)], _shade((88, 130, 74), .7+.4*r))
+        middle,left,right = (h+tip[1])/2, x0+lean*w*.13-7, x0+lean*w*.09+7
+        leaf = [(x0-4, h), (left, middle), tip, (right, middle), (x0+4, h)]
+        shape(leaf, _shade((88, 130, 74), .7+.4*r))
 
 # %% ../nbs/02_draw.ipynb #c023
 def _occluder(size, generator):
     "Something in front: a picture and its mask, in the lower part of the canvas."
     w,h = size
-    colour,mask = Image.new('RGB', size),Image.new('L', size)
-    pens,tone = (ImageDraw.Draw(colour),ImageDraw.Draw(mask)),_tone(generator)
+    colour,mask = Image.new('RGB', size), Image.new('L', size)
+    paint,stencil = ImageDraw.Draw(colour), ImageDraw.Draw(mask)
+    tone = _tone(generator)
     def shape(points, fill):
-        pens[0].polygon(points, fill=fill, outline=_shade(fill, .6)); pens[1].polygon(points, fill=255)
-    (_fence, _box, _plant)[generator.integers(3)](shape, w, h, h*generator.uniform(.68, .85), generator.random()*w, tone, generator)
-    return colour,mask
+        paint.polygon(points, fill=fill, outline=_shade(fill, .6))
+        stencil.polygon(points, fill=255)
+    draw = (_fence, _box, _plant)[generator.integers(3)]
+    top,x0 = h*generator.uniform(.68, .85), generator.random()*w
+    draw(shape, w, h, top, x0, tone, generator)
+    return colour, mask
 
 # %% ../nbs/02_draw.ipynb #c025
 def _trimap(mask):
     inside = mask.point(lambda v: 255 if v > 127 else 0)
-    grown,shrunk = np.asarray(inside.filter(ImageFilter.MaxFilter(3))),np.asarray(inside.filter(ImageFilter.MinFilter(3)))
+    grown = np.asarray(inside.filter(ImageFilter.MaxFilter(3)))
+    shrunk = np.asarray(inside.filter(ImageFilter.MinFilter(3)))
     return Image.fromarray(np.where(shrunk > 0, 1, np.where(grown > 0, 3, 2)).astype(np.uint8))
 
 # %% ../nbs/02_draw.ipynb #c027
@@ -120,7 +150,7 @@ def draw_pet(
     size:tuple=(128, 128) # pixels (width, height)
 )->Drawing: # image, trimap and the head's box
     "Draw one pet; the same breed, seed and size give the same pixels."
-    generator,large = np.random.default_rng(generator),(2*size[0], 2*size[1])
+    generator,large = np.random.default_rng(generator), (2*size[0], 2*size[1])
     pen,head = draw_animal(breed, large, generator)
     floor = pen.offset[1]
     scene = _backdrop(large, floor-generator.uniform(.3, 1.5)*pen.scale, generator)
@@ -131,10 +161,9 @@ def draw_pet(
         front,hidden = _occluder(large, generator)
         scene.paste(front, (0, 0), hidden)
         mask = ImageChops.subtract(mask, hidden)
-    left,top = np.clip(head.min(0)/2, 0, size).astype(int)
-    right,bottom = np.clip(head.max(0)/2+1, 0, size).astype(int)
-    return Drawing(_develop(scene.reduce(2), generator), _trimap(mask.reduce(2)), (int(left), int(top), int(right), int(bottom)))
-
+    corners = np.clip([head.min(0)/2, head.max(0)/2+1], 0, size).astype(int)
+    image = _develop(scene.reduce(2), generator)
+    return Drawing(image, _trimap(mask.reduce(2)), tuple(corners.ravel().tolist()))
 
 # %% ../nbs/02_draw.ipynb #c028
 def _shadow(scene, pen):
@@ -144,21 +173,23 @@ def _shadow(scene, pen):
     ImageDraw.Draw(dark).ellipse((x-r, y-.25*r, x+r, y+.15*r), fill=80)
     scene.paste((20, 20, 24), (0, 0), dark)
 
-
 # %% ../nbs/02_draw.ipynb #c029
 def _develop(image, generator):
     "Light, contrast and grain of a photo."
     light = 1+.09*smooth_field(image.size, 3, generator)[..., None]
-    gain,offset,grain = generator.uniform(.85, 1.15)*generator.uniform(.93, 1.07, 3),generator.uniform(-14, 14),generator.integers(-6, 7, (*image.size[::-1], 1))
-    return Image.fromarray((np.asarray(image)*(light*gain)+(offset+grain)).clip(0, 255).astype(np.uint8))
+    gain = generator.uniform(.85, 1.15)*generator.uniform(.93, 1.07, 3)
+    offset = generator.uniform(-14, 14)
+    grain = generator.integers(-6, 7, (*image.size[::-1], 1))
+    pixels = np.asarray(image)*(light*gain)+(offset+grain)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 # %% ../nbs/02_draw.ipynb #c034
 def _photo(k, seed, size):
     "The breed, the name and the drawing of photo number `k`."
-    breed,generator = BREEDS[k%len(BREEDS)],np.random.default_rng([seed, k])
+    breed,generator = BREEDS[k%len(BREEDS)], np.random.default_rng([seed, k])
     longer = int(size*generator.uniform(1, 1.4))
     shape = (longer, size) if generator.random() < .6 else (size, longer)
-    return breed,f'{breed.name}_{k//len(BREEDS)+1}',draw_pet(breed, generator, shape)
+    return breed, f'{breed.name}_{k//len(BREEDS)+1}', draw_pet(breed, generator, shape)
 
 # %% ../nbs/02_draw.ipynb #c035
 _XML = """<annotation>
@@ -169,7 +200,8 @@ _XML = """<annotation>
 \t<object>
 \t\t<name>{species}</name>
 \t\t<pose>Frontal</pose><truncated>0</truncated><occluded>0</occluded><difficult>0</difficult>
-\t\t<bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox>
+\t\t<bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax>\
+<ymax>{box[3]}</ymax></bndbox>
 \t</object>
 </annotation>
 """
@@ -178,59 +210,80 @@ def _write_photo(folder, breed, name, drawing):
     drawing.image.save(folder/f'images/{name}.jpg', quality=90)
     drawing.trimap.save(folder/f'annotations/trimaps/{name}.png')
     width,height = drawing.image.size
-    (folder/f'annotations/xmls/{name}.xml').write_text(_XML.format(name=name, width=width, height=height, species=breed.species, box=drawing.box))
+    (folder/f'annotations/xmls/{name}.xml').write_text(_XML.format(
+        name=name, width=width, height=height, species=breed.species, box=drawing.box))
 
 # %% ../nbs/02_draw.ipynb #c036
-_HEAD = "#Image CLASS-ID SPECIES BREED ID\n#ID: 1:10 Class ids\n#SPECIES: 1:Cat 2:Dog\n#BREED ID: 1-5:Cat 1:5:Dog\n" \
-    "#All images with 1st letter as capital are cat images\n#images with small first letter are dog images\n"
+_HEAD = """#Image CLASS-ID SPECIES BREED ID
+#ID: 1:10 Class ids
+#SPECIES: 1:Cat 2:Dog
+#BREED ID: 1-5:Cat 1:5:Dog
+#All images with 1st letter as capital are cat images
+#images with small first letter are dog images
+"""
 
 def _row(k):
     breed = BREEDS[k%len(BREEDS)]
-    number = sorted(b.name for b in BREEDS if b.species == breed.species).index(breed.name)+1
-    class_id = sorted((b.name.lower() for b in BREEDS)).index(breed.name.lower())+1
-    return f'{breed.name}_{k//len(BREEDS)+1} {class_id} {1 if breed.species == "cat" else 2} {number}\n'
+    own = sorted(b.name for b in BREEDS if b.species == breed.species)
+    every = sorted(b.name.lower() for b in BREEDS)
+    species = 1 if breed.species == 'cat' else 2
+    numbers = every.index(breed.name.lower())+1, species, own.index(breed.name)+1
+    return f'{breed.name}_{k//len(BREEDS)+1} ' + ' '.join(map(str, numbers)) + '\n'
 
 def _in_test(k, fraction):
     "Whether photo `k` is for testing: evenly spread over each breed, and decided by `k` alone."
-    j,shift = k//len(BREEDS),k%len(BREEDS)//2/(len(BREEDS)//2)
+    j,shift = k//len(BREEDS), k%len(BREEDS)//2/(len(BREEDS)//2)
     return int((j+1)*fraction+shift) > int(j*fraction+shift)
 
 # %% ../nbs/02_draw.ipynb #c038
 def _is_drawn(folder, recipe):
     note = folder/'annotations/drawn.json'
     if not folder.exists() or not any(folder.iterdir()): return False
-    if not note.exists(): raise PetsError('the folder is not empty and was not drawn by this program', folder, 'Choose another folder')
-    if json.loads(note.read_text()) != recipe: raise PetsError('other pets are drawn here', folder, f'Choose another folder, or delete this one; it holds {note.read_text().strip()}')
+    if not note.exists():
+        raise PetsError('the folder is not empty and was not drawn by this program', folder,
+            'Choose another folder')
+    text = note.read_text()
+    if json.loads(text) != recipe:
+        raise PetsError('other pets are drawn here', folder,
+            f'Choose another folder, or delete this one; it holds {text.strip()}')
     return True
 
 # %% ../nbs/02_draw.ipynb #c039
 def _fill(folder, n, seed, test_fraction, size):
-    for sub in ('images', 'annotations/trimaps', 'annotations/xmls'): (folder/sub).mkdir(parents=True)
-    for k in tqdm(range(n), desc='drawing pets', unit='photo', leave=False): _write_photo(folder, *_photo(k, seed, size))
-    rows = {k: _row(k) for k in range(n)}
-    order = sorted(rows, key=lambda k: (BREEDS[k%len(BREEDS)].name.lower(), k))
-    write_text(folder/'annotations/test.txt', ''.join(rows[k] for k in order if _in_test(k, test_fraction)))
-    write_text(folder/'annotations/trainval.txt', ''.join(rows[k] for k in order if not _in_test(k, test_fraction)))
-    write_text(folder/'annotations/list.txt', _HEAD+''.join(rows[k] for k in order))
+    for sub in ('images', 'annotations/trimaps', 'annotations/xmls'):
+        (folder/sub).mkdir(parents=True)
+    for k in tqdm(range(n), desc='drawing pets', unit='photo', leave=False):
+        _write_photo(folder, *_photo(k, seed, size))
+    order = sorted(range(n), key=lambda k: (BREEDS[k%len(BREEDS)].name.lower(), k))
+    parts = dict(test=[], trainval=[])
+    for k in order: parts['test' if _in_test(k, test_fraction) else 'trainval'].append(_row(k))
+    for name,rows in parts.items(): write_text(folder/f'annotations/{name}.txt', ''.join(rows))
+    write_text(folder/'annotations/list.txt', _HEAD+''.join(map(_row, order)))
 
 # %% ../nbs/02_draw.ipynb #c040
 def _check(n, test_fraction, size):
-    if n < 2*len(BREEDS): raise PetsError(f'{n} photos are too few', 'n', f'Draw at least {2*len(BREEDS)}: two of each breed')
-    if not 0 < test_fraction < 1: raise PetsError(f'{test_fraction} is no fraction', 'test_fraction', 'Choose a number between 0 and 1')
-    if size < 16: raise PetsError(f'{size} pixels are too few to draw in', 'size', 'Choose 16 or more')
+    least = 2*len(BREEDS)
+    if n < least:
+        raise PetsError(f'{n} photos are too few', 'n', f'Draw at least {least}: two of each breed')
+    if not 0 < test_fraction < 1:
+        raise PetsError(f'{test_fraction} is not a fraction', 'test_fraction',
+            'Choose a number between 0 and 1')
+    if size < 16:
+        raise PetsError(f'{size} pixels are too few to draw in', 'size', 'Choose 16 or more')
 
 # %% ../nbs/02_draw.ipynb #c041
 _VERSION = 1   # of the drawings; a folder drawn by another version is another folder
 
 def draw_pets(
-    folder:str|Path, # where; absent or empty, or drawn before with the same arguments
+    folder:str|Path, # absent, empty, or drawn before with the same arguments
     n:int=600, # photos
     seed:int=0, # another seed, other photos
     test_fraction:float=.25, # of each breed
     size:int=128 # pixels of the short side
 )->Path: # the folder
-    "Draw a data set in the layout of the Oxford-IIIT Pet photos; raises `PetsError` if the folder holds anything else."
-    folder,recipe = Path(folder),dict(n=n, seed=seed, test_fraction=test_fraction, size=size, version=_VERSION)
+    "Draw a data set in the Oxford-IIIT Pet layout; `PetsError` if the folder holds anything else."
+    folder = Path(folder)
+    recipe = dict(n=n, seed=seed, test_fraction=test_fraction, size=size, version=_VERSION)
     _check(n, test_fraction, size)
     if _is_drawn(folder, recipe): return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

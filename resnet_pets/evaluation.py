@@ -9,36 +9,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 import torch, torch.nn.functional as F
-from torch import nn, Tensor
+from torch import Tensor
 from fastcore.basics import patch
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 from .core import COLORS, PetsError, Table, atomic_write, autocast, eval_mode, nearest, new_figure
-from .processes import bar_options, all_gather, rank, world_size
+from .classifier import SPECIES, Classifier
+from .processes import all_gather, is_main_process, world_size
 
 # %% auto #0
-__all__ = ['COLUMNS', 'SPECIES', 'species_logit', 'Predictions', 'batch_logits', 'predict', 'evaluate', 'report_table',
-           'plot_history', 'plot_roc', 'plot_precision_recall', 'plot_confusion', 'plot_scores', 'plot_predictions']
-
-# %% ../nbs/08_evaluation.ipynb #521c0049
-def species_logit(
-    logits:Tensor, # (N,1), (N,2) cat and dog, or (N,B) one for each breed
-    breed_species:Tensor=None # (B,) the species of each breed, 0 cat or 1 dog; only for breed logits
-)->Tensor: # (N,) float32, dog minus cat; its sigmoid is the probability of a dog
-    "One logit for the species from a head of 1, 2 or B logits; differentiable. Raises `PetsError` if the two do not fit."
-    if logits.ndim != 2: raise PetsError(f'logits of shape {tuple(logits.shape)}', 'species_logit', 'They must be (photos, logits)')
-    logits,n = logits.float(),logits.shape[1]
-    if breed_species is not None: dog = _dog_mask(breed_species, n).to(logits.device)
-    elif n == 1: return logits[:,0]
-    elif n == 2: return logits[:,1]-logits[:,0]
-    else: raise PetsError(f'which of the {n} logits are dogs?', 'species_logit', 'Pass breed_species, a 0 or 1 for each')
-    return logits[:,dog].logsumexp(1) - logits[:,~dog].logsumexp(1)
-
-def _dog_mask(breed_species, n:int)->Tensor:
-    dog = torch.as_tensor(breed_species)
-    if dog.shape != (n,): raise PetsError(f'{dog.numel()} breeds for {n} logits', 'breed_species', 'Give a 0 or 1 for each logit')
-    if set(dog.tolist()) != {0, 1}: raise PetsError(f'it holds {sorted(set(dog.tolist()))}', 'breed_species', 'It must hold 0 (cat) and 1 (dog), each at least once')
-    return dog.bool()
+__all__ = ['COLUMNS', 'Predictions', 'batch_logits', 'predict', 'evaluate', 'report_table', 'plot_history', 'plot_roc',
+           'plot_precision_recall', 'plot_confusion', 'plot_scores', 'plot_predictions']
 
 # %% ../nbs/08_evaluation.ipynb #0b65a682
 @dataclass(eq=False, repr=False)
@@ -162,61 +143,63 @@ def concat(cls:Predictions,
 
 # %% ../nbs/08_evaluation.ipynb #27bbee7b
 def batch_logits(
-    model:nn.Module, # in evaluation mode
-    xb:Tensor, # (N,3,H,W), normalised, on the model's device
+    classifier:Classifier, # in evaluation mode
+    xb:Tensor, # (N,3,S,S), normalised, on the network's device
     precision:str='fp32', # 'fp32', 'bf16' or 'fp16'
-    flip:bool=False # average with the answer to the mirrored photos
+    flip:bool|None=None # average with the mirrored photos; None: as the classifier says
 )->Tensor: # (N,K) float32
     "The logits of one batch, without gradients."
-    with torch.inference_mode(), autocast(xb.device, precision):
-        logits = model(xb).float()
-        return (logits + model(xb.flip(-1)).float())/2 if flip else logits
+    with torch.inference_mode(), autocast(xb.device, precision): return classifier.logits(xb, flip)
 
 # %% ../nbs/08_evaluation.ipynb #9b507ffc
 def _check_once(where:Tensor, pets):
     n = len(pets)
     strange = where[(where < 0) | (where >= n)].tolist()
-    if strange: raise PetsError(f'a batch holds photo number {strange[0]}, of {n} photos', 'predict', 'Batch the same photos that you pass as pets')
+    if strange:
+        raise PetsError(f'a batch holds photo number {strange[0]}, of {n} photos', 'predict',
+            'Batch the same photos that you pass as pets')
     times = torch.bincount(where, minlength=n)
     wrong = (times != 1).nonzero()[:,0].tolist()
-    if wrong: raise PetsError(f'{len(wrong)} of {n} photos were not seen exactly once; the first of them {times[wrong[0]]} times', pets[wrong[0]].name,
-        'Neither drop the last batch nor draw with replacement')
+    if wrong:
+        raise PetsError(f'{len(wrong)} of {n} photos were not seen exactly once; the first of them '
+            f'{times[wrong[0]]} times', pets[wrong[0]].name, 'Neither drop the last batch nor draw with replacement')
 
 # %% ../nbs/08_evaluation.ipynb #ecb21554
 def predict(
-    model:nn.Module, # (N,3,H,W) to (N,K) logits
-    batches:Iterable, # of (xb, idx): normalised photos on the model's device and their positions in `pets`; of several processes each has its share
+    classifier:Classifier, # with species
+    batches:Iterable, # of (xb, idx): normalised photos on the network's device, and their positions in `pets`
     pets:Sequence, # the photos' records, with `name`, `species`, `breed`, `split`
-    breed_species:Tensor=None, # for a head of breeds: the species of each, see `species_logit`
     precision:str='fp32', # 'fp32', 'bf16' or 'fp16'
-    flip:bool=False # average with the answer to the mirrored photos
+    flip:bool|None=None # average with the mirrored photos; None: as the classifier says
 )->Predictions: # a row for each of `pets`, in their order
-    "Ask `model` about every photo exactly once. Raises `PetsError` if a photo is left out or repeated."
+    "Ask a classifier about every photo exactly once. Raises `PetsError` if a photo is left out or repeated."
     if not len(pets): raise PetsError('there are no photos', 'predict', 'Choose a split that has some')
     parts,where = [],[]
-    with eval_mode(model), tqdm(total=len(pets)//world_size(), desc='predict', unit='photo', leave=False, **bar_options()) as bar:
+    bar = tqdm(total=len(pets)//world_size(), desc='predict', unit='photo', leave=False, disable=not is_main_process())
+    with eval_mode(classifier), bar:
         for xb,idx in batches:
-            parts.append(batch_logits(model, xb, precision, flip)); where.append(idx.cpu())
-            if len(parts[-1]) != len(idx): raise PetsError(f'{len(parts[-1])} answers for {len(idx)} photos', 'predict', 'The network must give each photo one row')
+            parts.append(batch_logits(classifier, xb, precision, flip))
+            where.append(idx.cpu())
+            if len(parts[-1]) != len(idx):
+                raise PetsError(f'{len(parts[-1])} answers for {len(idx)} photos', 'predict',
+                    'The network must give each photo one row')
             bar.update(len(idx))
     where = all_gather(torch.cat(where) if where else torch.zeros(0).long())
     _check_once(where, pets)
     logits = all_gather(torch.cat(parts))[where.argsort()]
     columns = {k: [getattr(p, k) for p in pets] for k in ('name', 'species', 'breed', 'split')}
-    return Predictions(**columns, logits=logits, z=species_logit(logits, breed_species))
+    return Predictions(**columns, logits=logits, z=classifier.species_logit(logits))
 
 # %% ../nbs/08_evaluation.ipynb #48efa64c
-SPECIES = ('cat', 'dog')
-
 def _class_report(p:Predictions)->dict:
     from sklearn.metrics import precision_recall_fscore_support as prf
-    truth,calls = p.species.numpy(),p.predicted.numpy()
-    each = zip(*prf(truth, calls, labels=[0, 1], zero_division=0))
-    out = dict(classes={s: dict(precision=float(a), recall=float(b), f1=float(c), n=int(n)) for s,(a,b,c,n) in zip(SPECIES, each)})
-    for average in ('macro', 'weighted'):
-        scores = prf(truth, calls, labels=[0, 1], zero_division=0, average=average)[:3]
-        out[average] = dict(zip(('precision', 'recall', 'f1'), map(float, scores)), n=len(p))
-    return out
+    def scores(average=None):
+        return prf(p.species.numpy(), p.predicted.numpy(), labels=[0, 1], zero_division=0, average=average)
+    names,classes = ('precision', 'recall', 'f1'),{}
+    for s,(*values,n) in zip(SPECIES, zip(*scores())):
+        classes[s] = dict(zip(names, map(float, values)), n=int(n))
+    averages = {k: dict(zip(names, map(float, scores(k)[:3])), n=len(p)) for k in ('macro', 'weighted')}
+    return dict(classes=classes) | averages
 
 # %% ../nbs/08_evaluation.ipynb #20a28c39
 def evaluate(
@@ -227,12 +210,15 @@ def evaluate(
     p = predictions
     if not len(p): raise PetsError('there is nothing to evaluate', 'predictions', 'Choose a split that has photos')
     loss = F.binary_cross_entropy_with_logits(p.z.double(), p.species.double()).item()
-    out = dict(n=len(p), loss=loss, accuracy=p.correct.double().mean().item(), roc_auc=float('nan'), average_precision=float('nan'), note='')
+    roc_auc,average_precision,note = math.nan,math.nan,''
     if len(set(p.species.tolist())) == 2:
-        out['roc_auc'] = float(roc_auc_score(p.species, p.z))
-        out['average_precision'] = float(average_precision_score(p.species, p.z))
-    else: out['note'] = f'all {len(p)} photos are {SPECIES[int(p.species[0])]}s: ROC-AUC and average precision compare the two species and are undefined'
-    return out | _class_report(p)
+        roc_auc = float(roc_auc_score(p.species, p.z))
+        average_precision = float(average_precision_score(p.species, p.z))
+    else:
+        note = (f'all {len(p)} photos are {SPECIES[int(p.species[0])]}s: ROC-AUC and average precision '
+            'compare the two species and are undefined')
+    return dict(n=len(p), loss=loss, accuracy=p.correct.double().mean().item(), roc_auc=roc_auc,
+        average_precision=average_precision, note=note) | _class_report(p)
 
 # %% ../nbs/08_evaluation.ipynb #2351953b
 def report_table(
@@ -285,7 +271,7 @@ def plot_roc(
     fig,axs = new_figure(size=(4.2, 3.8))
     axs[0,0].plot([0, 1], [0, 1], '--', color=COLORS['grey'], linewidth=1)
     _plot_curves(axs[0,0], predictions, lambda p: roc_curve(p.species, p.z)[:2], 'roc_auc', 'AUC')
-    axs[0,0].set(xlabel='cats taken for dogs', ylabel='dogs found')
+    axs[0,0].set(xlabel='false-positive rate: cats predicted as dogs', ylabel='true-positive rate: dogs found')
     return fig
 
 # %% ../nbs/08_evaluation.ipynb #3f7bfb60
@@ -298,7 +284,7 @@ def plot_precision_recall(
     runs = _plot_curves(axs[0,0], predictions, lambda p: precision_recall_curve(p.species, p.z)[1::-1], 'average_precision', 'AP', 'steps-post')
     share = next(iter(runs.values())).species.double().mean().item()
     axs[0,0].axhline(share, linestyle='--', color=COLORS['grey'], linewidth=1)
-    axs[0,0].set(xlabel='recall: dogs found', ylabel='precision: dogs among those called dogs')
+    axs[0,0].set(xlabel='recall: dogs found', ylabel='precision: dogs among those predicted as dogs')
     return fig
 
 # %% ../nbs/08_evaluation.ipynb #0b82bd47
@@ -314,7 +300,7 @@ def plot_confusion(
     for t in (0, 1):
         for c in (0, 1):
             ax.text(c, t, f'{int(counts[t,c])}\n{share[t,c]:.1%}', ha='center', va='center', color='black' if share[t,c] > .5 else 'white')
-    ax.set(xticks=(0, 1), yticks=(0, 1), xticklabels=SPECIES, yticklabels=SPECIES, xlabel='called', ylabel='truth')
+    ax.set(xticks=(0, 1), yticks=(0, 1), xticklabels=SPECIES, yticklabels=SPECIES, xlabel='predicted', ylabel='truth')
     ax.grid(False)
     return fig
 

@@ -15,19 +15,20 @@ from torch import nn, Tensor
 from torch.autograd.graph import get_gradient_edge
 from matplotlib.figure import Figure
 from .core import PetsError, nearest, new_figure
-from .features import Hooks, copied, eager_eval, require_maps, to_model, unwrap_model
+from .features import (Hooks, check_maps, detached_copy, eager_eval_mode,
+    prepare_input, unwrap_model)
 
 # %% auto #0
-__all__ = ['METHODS', 'classic_cam', 'gradcam', 'target_scores', 'Captured', 'activations_and_gradients', 'hirescam', 'layercam',
-           'gradcam_plus_plus', 'method_named', 'grad_cam', 'upsample', 'heat', 'overlay', 'plot_cams',
-           'plot_cam_by_depth']
+__all__ = ['METHODS', 'OVERLAY_GAMMA', 'classic_cam', 'gradcam', 'class_scores', 'class_probabilities', 'target_scores',
+           'ActivationsAndGradients', 'activations_and_gradients', 'hirescam', 'layercam', 'gradcam_plus_plus',
+           'grad_cam', 'upsample', 'normalize_cam', 'overlay', 'plot_cams', 'plot_cam_by_depth']
 
 # %% ../nbs/13_gradcam.ipynb #c010
 def classic_cam(
     activations:Tensor, # (N,C,h,w) of the last block
     weights:Tensor # (C,) or (N,C): the last layer's weights of the class
 )->Tensor: # (N,h,w), signed; its mean is the logit without its bias
-    "Class activation map (Zhou et al. 2016), for networks that end in a global average and one linear layer."
+    "Class activation map (Zhou et al. 2016), for average pooling and one linear layer at the end."
     return torch.einsum('nchw,nc->nhw', activations, weights.expand(len(activations), -1))
 
 # %% ../nbs/13_gradcam.ipynb #c016
@@ -35,90 +36,129 @@ def gradcam(
     activations:Tensor, # (N,C,h,w)
     gradients:Tensor # (N,C,h,w)
 )->Tensor: # (N,h,w), signed
-    "Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2, before the ReLU): channels weighted by their mean gradient."
+    "Grad-CAM (Selvaraju et al. 2017, eq. 1, 2; no ReLU): channels weighted by their mean gradient."
     return (gradients.mean((2, 3), keepdim=True)*activations).sum(1)
 
+# %% ../nbs/13_gradcam.ipynb #class-scores
+def _check_finite(tensors:Mapping[str, Any])->None: # where it is from → what it is
+    for where,values in tensors.items():
+        if isinstance(values, Tensor) and not values.isfinite().all():
+            raise PetsError('the network answered nan or infinity', where,
+                'Its weights have diverged, or the photos are not normalised as in training')
+
+def class_scores(
+    logits:Tensor # (N,K)
+)->Tensor: # (N,K), or (N,2) for a single logit
+    "One score for each class: its logit, or (−z, z) for a single logit z."
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or not logits.is_floating_point():
+        raise PetsError('the output is not a tensor of logits (N,K)', 'output',
+            'Give logits, or a function of the output as target')
+    if not logits.shape[1]: raise PetsError('there are no classes', 'output', 'Give logits (N,K)')
+    _check_finite(dict(output=logits))
+    return torch.cat([-logits, logits], 1) if logits.shape[1] == 1 else logits
+
+# %% ../nbs/13_gradcam.ipynb #class-probabilities
+def class_probabilities(
+    logits:Tensor # (N,K)
+)->Tensor: # (N,K), or (N,2) for a single logit; in float32 at least
+    "Softmax of the logits; (sigmoid(−z), sigmoid(z)) for a single logit z."
+    scores = class_scores(logits)
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    return scores.sigmoid() if logits.shape[1] == 1 else scores.softmax(1)
+
 # %% ../nbs/13_gradcam.ipynb #c023
-def _class_number(target, n:int, classes)->int:
-    names = list(classes) if classes is not None else []
-    if names and len(names) != n: raise PetsError(f'{len(names)} names for {n} classes', 'classes', 'Give one for each')
+def _class_index(target, n:int, names:list)->int:
     if isinstance(target, str):
-        if target not in names: raise PetsError(f"no class '{target}'", 'target', nearest(target, names) if names else 'Give `classes`, the names of the logits')
-        return names.index(target)
-    try: whole = int(target) == target
-    except (TypeError, ValueError, OverflowError): whole = False
-    if not whole: raise PetsError(f'no class {target}', 'target', f'Give a whole number from 0 to {n-1}')
-    if 0 <= target < n: return int(target)
-    near = min(max(int(target), 0), n-1)
-    raise PetsError(f'no class {int(target)}: there are {n}, from 0 to {n-1}', 'target', f'Nearest: {near}' + (f" ('{names[near]}')" if names else ''))
+        if target in names: return names.index(target)
+        raise PetsError(f"no class '{target}'", 'target',
+            nearest(target, names) if names else 'Give `classes`, the names of the logits')
+    try:
+        if int(target) == target and 0 <= target < n: return int(target)
+    except (TypeError, ValueError, OverflowError): pass # not a number
+    raise PetsError(f'no class {target}', 'target', f'Give a whole number from 0 to {n-1}')
 
-# %% ../nbs/13_gradcam.ipynb #c025
-def _logits(output)->Tensor: # (N,K); a single one becomes two
-    if not isinstance(output, Tensor) or output.ndim != 2: raise PetsError('the output is no table of logits (N,K)', 'target', 'Give a function of the output as target')
-    return torch.cat([-output, output], 1) if output.shape[1] == 1 else output
-
-def _class_numbers(target, n:int, classes, photos:int)->Tensor:
-    many = isinstance(target, Sequence) and not isinstance(target, str) or getattr(target, 'ndim', 0)
-    numbers = [_class_number(t, n, classes) for t in (target if many else [target])]
-    if len(numbers) not in (1, photos): raise PetsError(f'{len(numbers)} classes for {photos} photos', 'target', 'Give one for all, or one for each photo')
-    return torch.tensor(numbers)
+def _class_indices(target, photos:int, n:int, classes)->list[int]:
+    names = [] if classes is None else list(classes)
+    if names and len(names) != n:
+        raise PetsError(f'{len(names)} names for {n} classes', 'classes', 'Give one for each')
+    sequence = isinstance(target, Sequence) and not isinstance(target, str)
+    targets = target if sequence or getattr(target, 'ndim', 0) else [target]
+    indices = [_class_index(t, n, names) for t in targets]
+    if len(indices) not in (1, photos):
+        raise PetsError(f'{len(indices)} classes for {photos} photos', 'target',
+            'Give one for all, or one for each photo')
+    return indices
 
 # %% ../nbs/13_gradcam.ipynb #c026
 def target_scores(
     output:Any, # of the network; (N,K) logits unless `target` is a function
-    target:int|str|Sequence|Callable|None, # a class by number or name, one for each photo, or a function of the output; None: the highest logit
-    classes:Sequence[str]|None=None # names of the logits; of a single logit (negative, positive), such as ('cat', 'dog')
+    target:int|str|Sequence|Callable|None, # class, one for each photo, or function; None: highest
+    classes:Sequence[str]|None=None # names of the logits; of a single logit (negative, positive)
 )->Tensor: # (N,) what is to be explained
-    "One number for each photo from the network's output; a single logit speaks for class 1, and minus it for class 0. Raises `PetsError` for a class that does not exist."
+    "One number for each photo. Raises `PetsError` for a class that does not exist."
     if callable(target): scores = target(output)
     else:
-        logits = _logits(output)
-        numbers = logits.argmax(1) if target is None else _class_numbers(target, logits.shape[1], classes, len(logits)).to(logits.device)
-        scores = logits.gather(1, numbers.expand(len(logits))[:,None])[:,0]
-    if not isinstance(scores, Tensor) or scores.ndim != 1 or isinstance(output, Tensor) and len(scores) != len(output):
-        raise PetsError('the target must give one number for each photo', 'target', 'For example lambda logits: logits[:,1]-logits[:,0]')
+        scores = class_scores(output)
+        photos,n = scores.shape
+        if target is None: indices = scores.argmax(1)
+        else: indices = torch.tensor(_class_indices(target, photos, n, classes)).to(scores.device)
+        scores = scores.gather(1, indices.expand(photos)[:,None])[:,0]
+    if not isinstance(scores, Tensor) or scores.ndim != 1:
+        raise PetsError('the target must give one number for each photo', 'target',
+            'For example lambda logits: logits[:,1]-logits[:,0]')
     return scores
 
 # %% ../nbs/13_gradcam.ipynb #c032
-def _keep(output): # the copy, and the place in the graph
-    return copied(output), get_gradient_edge(output) if isinstance(output, Tensor) and output.requires_grad else None
+def _copy_and_edge(output)->tuple: # the edge is None where nothing asks for gradients
+    in_graph = isinstance(output, Tensor) and output.requires_grad
+    return detached_copy(output), get_gradient_edge(output) if in_graph else None
 
 def _gradients(scores:Tensor, edges:Mapping)->dict[str, Tensor]: # layer → the gradient there
-    able = {name: edge for name,edge in edges.items() if edge is not None and scores.requires_grad}
-    found = dict(zip(able, torch.autograd.grad(scores.sum(), list(able.values()), allow_unused=True))) if able else {}
-    for name in edges:
-        if found.get(name) is None: raise PetsError('the target does not depend on this layer', name, 'Choose a layer on the way from the photo to the target')
-    return found
+    there = {name: edge for name,edge in edges.items() if edge is not None and scores.requires_grad}
+    found = {}
+    if there: found = torch.autograd.grad(scores.sum(), list(there.values()), allow_unused=True)
+    gradients = dict.fromkeys(edges) | dict(zip(there, found))
+    for name,gradient in gradients.items():
+        if gradient is None:
+            raise PetsError('the target does not depend on this layer', name,
+                'Choose a layer on the way from the photo to the target')
+    return gradients
 
 # %% ../nbs/13_gradcam.ipynb #c031
 @dataclass
-class Captured:
+class ActivationsAndGradients:
     "What one forward and one backward pass leave behind, detached from the graph."
-    output:object # of the network, mostly (N,K) logits
+    output:Any # of the network, mostly (N,K) logits
     scores:Tensor # (N,) the target's value for each photo
     activations:dict # layer → (N,C,h,w), copies
     gradients:dict # layer → (N,C,h,w) of the target with respect to the activations
-    def __repr__(self): return f"Captured of {len(self.scores)} photos at {', '.join(self.activations)}"
+    def __repr__(self):
+        return f"ActivationsAndGradients: {len(self.scores)} photos, {', '.join(self.activations)}"
 
 # %% ../nbs/13_gradcam.ipynb #c034
 def activations_and_gradients(
     model:nn.Module, # any network; left as it was
     x:Tensor, # (N,C,H,W), normalised photos
-    layers:str|Sequence[str], # names, as many as you like
+    layers:str|nn.Module|Sequence[str|nn.Module], # names or modules, as many as you like
     target:int|str|Sequence|Callable|None=None, # as for `target_scores`
     classes:Sequence[str]|None=None # as for `target_scores`
-)->Captured: # of all layers
-    "Activations of these layers and the target's gradients there, by one forward and one backward pass in evaluation mode."
-    with torch.inference_mode(False), torch.enable_grad(), eager_eval(model):
-        x = to_model(model, x).detach().requires_grad_()
-        with Hooks(model, layers, _keep) as hooks: output = unwrap_model(model)(x.clone())   # whose first layer may work in place
-        kept = hooks.captured
-        require_maps({name: a for name,(a,_) in kept.items()}, model, x)
+)->ActivationsAndGradients: # of all layers, by name
+    "Activations and the target's gradients there, by one forward and one backward pass."
+    with torch.inference_mode(False), torch.enable_grad(), eager_eval_mode(model):
+        x = prepare_input(model, x).detach().requires_grad_()
+        with Hooks(model, layers, _copy_and_edge) as hooks:
+            output = unwrap_model(model)(x.clone()) # a clone: the first layer may work in place
+        activations = {name: copy for name,(copy,_) in hooks.stored.items()}
+        check_maps(activations, model, x)
+        _check_finite({**activations, 'output': output})
         scores = target_scores(output, target, classes)
-        if len(scores) != len(x): raise PetsError(f'{len(scores)} numbers for {len(x)} photos', 'target', 'Give one number for each photo')
-        gradients = _gradients(scores, {name: edge for name,(_,edge) in kept.items()})
+        if len(scores) != len(x):
+            raise PetsError(f'{len(scores)} scores for {len(x)} photos', 'target',
+                'Give one number for each photo')
+        gradients = _gradients(scores, {name: edge for name,(_,edge) in hooks.stored.items()})
+    _check_finite({f'gradient at {name}': g for name,g in gradients.items()})
     detached = output.detach() if isinstance(output, Tensor) else output
-    return Captured(detached, scores.detach(), {name: a for name,(a,_) in kept.items()}, gradients)
+    return ActivationsAndGradients(detached, scores.detach(), activations, gradients)
 
 # %% ../nbs/13_gradcam.ipynb #c053
 def hirescam(
@@ -138,36 +178,33 @@ def layercam(
 
 # %% ../nbs/13_gradcam.ipynb #c057
 def gradcam_plus_plus(
-    activations:Tensor, # (N,C,h,w)
+    activations:Tensor, # (N,C,h,w), behind a ReLU
     gradients:Tensor # (N,C,h,w)
 )->Tensor: # (N,h,w), signed where activations are
-    "Grad-CAM++ (Chattopadhay et al. 2018, eq. 5 and 19, without the factor e^y): positive gradients only, weighted pixel by pixel; for activations behind a ReLU."
+    "Grad-CAM++ (Chattopadhay et al. 2018, eq. 5 and 19, without the factor e^y)."
     below = 2+activations.sum((2, 3), keepdim=True)*gradients
-    alpha = torch.where((gradients > 0) & (below > 0), 1/below, 0)   # where they are not, the ReLU makes 0 of it, or the formula has no meaning
+    alpha = torch.where((gradients > 0) & (below > 0), 1/below, 0)   # elsewhere it has no meaning
     return ((alpha*gradients.relu()).sum((2, 3), keepdim=True)*activations).sum(1)
 
 # %% ../nbs/13_gradcam.ipynb #c060
-METHODS = {'gradcam': gradcam, 'hirescam': hirescam, 'gradcam++': gradcam_plus_plus, 'layercam': layercam}
-
-def method_named(
-    name:str # a key of `METHODS`
-)->Callable: # (activations, gradients) → (N,h,w)
-    "The method of that name; `PetsError` with the nearest for an unknown one."
-    if name not in METHODS: raise PetsError(f"no method '{name}'", 'method', nearest(name, METHODS))
-    return METHODS[name]
+METHODS = {'gradcam': gradcam, 'hirescam': hirescam,
+    'gradcam++': gradcam_plus_plus, 'layercam': layercam}
 
 # %% ../nbs/13_gradcam.ipynb #c065
 def grad_cam(
     model:nn.Module, # any network; left as it was
     x:Tensor, # (N,C,H,W), normalised photos
-    layers:str|Sequence[str], # names, as many as you like
-    target:int|str|Sequence|Callable|None=None, # a class by number or name, one for each photo, or a function of the output; None: the highest logit
+    layers:str|nn.Module|Sequence[str|nn.Module], # names or modules, as many as you like
+    target:int|str|Sequence|Callable|None=None, # as for `target_scores`; None: the highest logit
     method:str='gradcam', # a key of `METHODS`
     classes:Sequence[str]|None=None # names of the logits
-)->dict[str, Tensor]: # layer → (N,h,w), raw and signed
-    "What speaks for the target, at each of these layers. Raises `PetsError` for a layer, class or method that does not exist."
-    explain,found = method_named(method), activations_and_gradients(model, x, layers, target, classes)
-    return {name: explain(found.activations[name], found.gradients[name]) for name in found.activations}
+)->dict[str, Tensor]: # name of the layer → (N,h,w), raw and signed
+    "What speaks for the target, at each of these layers."
+    if method not in METHODS:
+        raise PetsError(f"no method '{method}'", 'method', nearest(method, METHODS))
+    found = activations_and_gradients(model, x, layers, target, classes)
+    cam = METHODS[method]
+    return {name: cam(a, found.gradients[name]) for name,a in found.activations.items()}
 
 # %% ../nbs/13_gradcam.ipynb #c068
 def upsample(
@@ -179,41 +216,55 @@ def upsample(
     return F.interpolate(maps[:,None].float(), size=size, mode='bilinear', align_corners=False)[:,0]
 
 # %% ../nbs/13_gradcam.ipynb #c071
-def _heat(maps:Tensor, top:float|None)->Tensor: # None: each map's own highest value
+def _rescale(maps:Tensor, top:float|None)->Tensor: # None: each map's own highest value
+    _check_finite(dict(maps=maps))
     maps = maps.detach().float().relu()
-    top = maps.amax((1, 2), keepdim=True) if top is None else torch.full_like(maps[:, :1, :1], top)
-    return maps/torch.where(top > 0, top, 1)
+    highest = maps.amax((1, 2), keepdim=True) if top is None else maps.new_tensor(top)
+    return maps/torch.where(highest > 0, highest, 1)
 
 # %% ../nbs/13_gradcam.ipynb #c072
-def heat(
-    maps:Tensor, # (N,h,w), raw and signed
-    shared:bool=False # one scale for all maps, so that they can be compared; otherwise each has its own
+def normalize_cam(
+    maps:Tensor, # (N,h,w), raw and signed; raises `PetsError` for nan
+    shared:bool=False # one scale for all maps, so that they can be compared; or each its own
 )->Tensor: # (N,h,w) from 0 to 1
-    "What is positive in the maps, scaled to at most 1. A map without anything positive stays 0, with a warning."
-    zero = [i for i,m in enumerate(maps) if not (m > 0).any()]
-    if zero: warnings.warn(f'nothing is positive in map {", ".join(map(str, zero))} of {len(maps)}: the heat there is 0 everywhere', stacklevel=2)
-    return _heat(maps, maps.amax().item() if shared else None)
+    "What is positive, scaled to at most 1. Where nothing is, the map is 0, with a warning."
+    normalised = _rescale(maps, maps.max().item() if shared else None)
+    zero = [str(i) for i,m in enumerate(normalised) if not m.any()]
+    if zero:
+        warnings.warn(f"nothing is positive in map {', '.join(zero)} of {len(maps)}", stacklevel=2)
+    return normalised
 
 # %% ../nbs/13_gradcam.ipynb #c074
+OVERLAY_GAMMA = .7   # below 1, so that faint values are seen
+
 def overlay(
     photo:Tensor, # (3,H,W) in [0,1]
-    heat:Tensor, # (H,W) in [0,1]
-    strength:float=.7 # of the colour where the heat is 1
+    cam:Tensor, # (H,W) in [0,1]
+    opacity:float=.7 # of the colour where `cam` is 1; elsewhere times `cam**OVERLAY_GAMMA`
 )->np.ndarray: # (H,W,3) in [0,1]
-    "The photo in grey, with the heat as colour over it; the root of the heat decides how much, so that faint heat is seen."
+    "The photo in grey with a normalised map over it as colour."
     from matplotlib import colormaps
     grey = photo.detach().float().cpu().mean(0).numpy()[..., None].repeat(3, 2)
-    heat = heat.detach().float().cpu().numpy()
-    share = strength*heat[..., None]**.5
-    return (1-share)*grey + share*colormaps['inferno'](heat)[..., :3]
+    cam = cam.detach().float().cpu().numpy()
+    share = opacity*cam[..., None]**OVERLAY_GAMMA
+    return (1-share)*grey + share*colormaps['inferno'](cam)[..., :3]
 
 # %% ../nbs/13_gradcam.ipynb #c076
-def _scale_note(what:str, top:float, shared:bool)->str:
-    return f'one scale for all {what}s: the brightest is {top:.2g}' if shared else f'each {what} has its own scale: the brightest is its own highest value'
+def _common_top(maps:Mapping[str, Tensor], shared:bool)->float|None: # None: none in common
+    return max(0., *(m.max().item() for m in maps.values())) if shared else None
 
-def _show_heat(ax, photo, heat):
-    ax.imshow(overlay(photo, upsample(heat[None].cpu(), photo.shape[1:])[0]))
-    if not heat.any(): ax.text(.5, .04, 'nothing above 0', transform=ax.transAxes, ha='center', fontsize=7, bbox=dict(facecolor='white', edgecolor='none', pad=1.5))
+def _scale_note(what:str, top:float|None)->str:
+    if top is None: return f'each {what} has its own scale: the brightest is its own highest value'
+    return f'one scale for all {what}s: the brightest is {top:.2g}'
+
+def _show_photo(ax, photo:Tensor)->None:
+    ax.imshow(photo.float().permute(1, 2, 0).cpu().clamp(0, 1).numpy())
+
+def _show_cam(ax, photo:Tensor, cam:Tensor)->None: # normalised
+    ax.imshow(overlay(photo, upsample(cam[None].cpu(), photo.shape[1:])[0]))
+    if not cam.any():
+        ax.text(.5, .04, 'nothing above 0', transform=ax.transAxes, ha='center', fontsize=7,
+            bbox=dict(facecolor='white', edgecolor='none', pad=1.5))
 
 # %% ../nbs/13_gradcam.ipynb #c077
 def plot_cams(
@@ -221,18 +272,21 @@ def plot_cams(
     photos:Tensor, # (N,3,H,W) in [0,1]
     titles:Sequence[str]=(), # one for each photo
     shared:bool=False # one scale for all maps, or each its own; the figure says which
-)->Figure: # a line for each title, a column for each photo
-    "Photos and, below each other, the heat of several maps of them: methods, targets or layers. Raises `PetsError` if they are not as many as the photos."
+)->Figure: # the photos, and below a row for each title
+    "Maps over their photos: methods, targets or layers below each other."
     for title,m in maps.items():
-        if len(m) != len(photos): raise PetsError(f'{len(m)} maps for {len(photos)} photos', title, 'Choose from both alike')
-    top = max(0., *(m.max().item() for m in maps.values()))
-    fig,axs = new_figure(1+len(maps), len(photos), (1.2+1.15*len(photos), 1.2*(1+len(maps))+.4), images=True)
-    for ax,photo in zip(axs[0], photos): ax.imshow(photo.permute(1, 2, 0).cpu().clamp(0, 1).numpy())
+        if len(m) != len(photos):
+            raise PetsError(f'{len(m)} maps for {len(photos)} photos', title, 'Give one for each')
+    top = _common_top(maps, shared)
+    size = 1.2+1.15*len(photos), 1.6+1.2*len(maps)
+    fig,axs = new_figure(1+len(maps), len(photos), size, images=True)
+    for ax,photo in zip(axs[0], photos): _show_photo(ax, photo)
     for ax,title in zip(axs[0], titles): ax.set_title(title, fontsize=8)
     for row,(title,m) in zip(axs[1:], maps.items()):
-        for ax,photo,h in zip(row, photos, _heat(m, top if shared else None)): _show_heat(ax, photo, h)
-        row[0].text(-.08, .5, f'{title}\n{m.shape[1]}×{m.shape[2]}', transform=row[0].transAxes, ha='right', va='center', fontsize=8)
-    fig.supxlabel(fill(_scale_note('map', top, shared), int(14*fig.get_figwidth())), fontsize=8)
+        for ax,photo,cam in zip(row, photos, _rescale(m, top)): _show_cam(ax, photo, cam)
+        row[0].text(-.08, .5, f'{title}\n{m.shape[1]}×{m.shape[2]}',
+            transform=row[0].transAxes, ha='right', va='center', fontsize=8)
+    fig.supxlabel(fill(_scale_note('map', top), int(14*fig.get_figwidth())), fontsize=8)
     return fig
 
 # %% ../nbs/13_gradcam.ipynb #c085
@@ -240,21 +294,22 @@ def plot_cam_by_depth(
     maps:Mapping[str, Tensor], # layer → (N,h,w), in the order of depth
     photos:Tensor, # (N,3,H,W) in [0,1]
     index:int=0, # which of the N photos
-    columns:int=9, # panels in a line
+    columns:int=9, # panels in a row
     shared:bool=False # one scale for all layers, or each its own; the figure says which
 )->Figure: # the photo, then a panel for each layer
-    "Where a network looks as depth grows: one photo's heat, layer by layer."
-    if not -len(photos) <= index < len(photos): raise PetsError(f'no photo {index}: there are {len(photos)}', 'index', 'Count from 0')
+    "Where a network looks as depth grows: the maps of one photo, layer by layer."
+    if not -len(photos) <= index < len(photos):
+        raise PetsError(f'no photo {index}: there are {len(photos)}', 'index', 'Count from 0')
     own = {name: m[index][None].float() for name,m in maps.items()}
-    top = max(0., *(m.max().item() for m in own.values()))
+    top = _common_top(own, shared)
     columns = min(columns, 1+len(own))
-    lines = math.ceil((1+len(own))/columns)
-    fig,axs = new_figure(lines, columns, (1.15*columns, 1.42*lines+.2), images=True)
+    rows = math.ceil((1+len(own))/columns)
+    fig,axs = new_figure(rows, columns, (1.15*columns, 1.42*rows+.2), images=True)
     first,*others = axs.flat
-    first.imshow(photos[index].permute(1, 2, 0).cpu().clamp(0, 1).numpy())
+    _show_photo(first, photos[index])
     first.set_title('photo', fontsize=7)
     for ax,(name,m) in zip(others, own.items()):
-        _show_heat(ax, photos[index], _heat(m, top if shared else None)[0])
+        _show_cam(ax, photos[index], _rescale(m, top)[0])
         ax.set_title(f'{name}\n{m.shape[1]}×{m.shape[2]}', fontsize=7)
-    fig.supxlabel(fill(_scale_note('layer', top, shared), int(14*fig.get_figwidth())), fontsize=8)
+    fig.supxlabel(fill(_scale_note('layer', top), int(14*fig.get_figwidth())), fontsize=8)
     return fig

@@ -15,65 +15,68 @@ from .core import PetsError, Table, eval_mode, new_figure, COLORS
 from .blocks import BasicBlock, Bottleneck
 
 # %% auto #0
-__all__ = ['Stage', 'ResNet', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'tiny_resnet', 'summary',
+__all__ = ['BLOCKS', 'ResNet', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'tiny_resnet', 'summary',
            'load_weights', 'plot_architecture']
 
 # %% ../nbs/07_resnet.ipynb #a48c18f7
 def _check_layers(layers)->tuple[int, ...]:
     layers = tuple(layers) if isinstance(layers, Sequence) else (layers,)
     if len(layers) != 4 or not all(type(n) is int and n >= 1 for n in layers):
-        raise PetsError(f'{layers} are not the block counts of four stages', 'layers', 'Give four whole numbers from 1 up, such as (3, 4, 23, 3)')
+        raise PetsError(f'{layers} are not the block counts of four stages', 'layers',
+            'Give four whole numbers from 1 up, such as (3, 4, 23, 3)')
     return layers
 
 # %% ../nbs/07_resnet.ipynb #4ae45133
-class Stage(nn.Sequential):
-    "Residual blocks one after the other: all of them, or the first `used`."
-    used:int|None = None # None: all
-    def forward(self, x:Tensor)->Tensor:
-        "The batch (N,C,H,W) through the blocks that are used."
-        for block in list(self)[:self.used]: x = block(x)
-        return x
-
-def _stage(block, in_channels, channels, n, stride, zero_init)->Stage:
+def _stage(block, in_channels, channels, n, stride, zero_init)->nn.Sequential:
     out = channels*block.expansion
     rest = [block(out, channels, zero_init=zero_init) for _ in range(n-1)]
-    return Stage(block(in_channels, channels, stride, zero_init), *rest)
+    return nn.Sequential(block(in_channels, channels, stride, zero_init), *rest)
 
 # %% ../nbs/07_resnet.ipynb #e6d0d55a
+BLOCKS = dict(basic=BasicBlock, bottleneck=Bottleneck)
+
 class ResNet(nn.Module):
-    "A residual network of any depth (He et al. 2015, with the stride on the 3×3 as in torchvision). Raises `PetsError` for bad `layers`."
+    "A residual network of any depth (He et al. 2015; stride on the 3×3 convolution, as in torchvision)."
     def __init__(self,
         block:type=Bottleneck, # `BasicBlock` or `Bottleneck`
-        layers:Sequence[int]=(3, 4, 23, 3), # blocks in each of the four stages
+        layers:Sequence[int]=(3, 4, 23, 3), # blocks in each of the four stages; `PetsError` for anything else
         num_classes:int=1000, # logits
         zero_init_residual:bool=False, # every block starts as the identity
         width:int=64, # channels of the stem
         in_channels:int=3 # channels of the photo
     ):
         super().__init__()
-        layers, zero, e = _check_layers(layers), zero_init_residual, block.expansion
+        layers = _check_layers(layers)
+        zero, e = zero_init_residual, block.expansion
         self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
-        self.bn1,self.relu,self.maxpool = nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU()
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.layer1 = _stage(block, width, width, layers[0], 1, zero)
         self.layer2 = _stage(block, width*e, width*2, layers[1], 2, zero)
         self.layer3 = _stage(block, width*2*e, width*4, layers[2], 2, zero)
         self.layer4 = _stage(block, width*4*e, width*8, layers[3], 2, zero)
-        self.avgpool,self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(width*8*e, num_classes)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(width*8*e, num_classes)
         for m in self.modules():
-            if isinstance(m, nn.Conv2d): nn.init.kaiming_normal_(m.weight, mode='fan_out', nonlinearity='relu')
+            if isinstance(m, nn.Conv2d):
+                nn.init.kaiming_normal_(m.weight, mode='fan_out', nonlinearity='relu')
     def stem(self, x:Tensor)->Tensor:
-        "From the photo to a quarter of its size: 7×7 convolution, norm, ReLU, max pool."
+        "From the photo to a quarter of its size: 7×7 convolution, batch norm, ReLU, max pool."
         return self.maxpool(self.relu(self.bn1(self.conv1(x))))
     def stages(self)->dict[str, Callable]:
         "The stages by name, in the order in which a photo passes them."
-        return dict(stem=self.stem, layer1=self.layer1, layer2=self.layer2, layer3=self.layer3, layer4=self.layer4)
+        return dict(stem=self.stem, layer1=self.layer1, layer2=self.layer2, layer3=self.layer3,
+            layer4=self.layer4)
 
 # %% ../nbs/07_resnet.ipynb #28c4b636
 def _check_photos(x, channels):
     if x.ndim != 4 or x.shape[1] != channels:
-        raise PetsError(f'the network takes (N,{channels},H,W), not {tuple(x.shape)}', 'input', f'Give a batch of photos with {channels} channels')
+        raise PetsError(f'the network takes (N,{channels},H,W), not {tuple(x.shape)}', 'input',
+            f'Give a batch of photos with {channels} channels')
     if min(x.shape[2:]) < 32:
-        raise PetsError(f'{x.shape[2]}×{x.shape[3]} pixels are less than the 32×32 that one cell of the last stage stands for', 'input', 'Give photos of at least 32×32')
+        raise PetsError(f'{x.shape[2]}×{x.shape[3]} pixels are too few: the last stage has one cell '
+            'for 32×32', 'input', 'Give photos of at least 32×32')
 
 # %% ../nbs/07_resnet.ipynb #d23d06a6
 @patch
@@ -100,13 +103,14 @@ def forward(self:ResNet,
     "Logits for a batch of photos."
     return self.forward_head(self.forward_features(x))
 
-# %% ../nbs/07_resnet.ipynb #d9d9f184
-@patch
-def use_depth(self:ResNet,
-    share:float=1.0 # of the blocks of each stage, the first ones; at least one takes part
-)->None:
-    "Leave the later blocks of each stage out. While they are still the identity (`zero_init_residual`), nothing changes but the work."
-    for stage in (self.layer1, self.layer2, self.layer3, self.layer4): stage.used = max(1, math.ceil(len(stage)*share))
+# %% ../nbs/07_resnet.ipynb #49123082
+@patch(as_prop=True)
+def architecture(self:ResNet)->dict: # block (a key of `BLOCKS`), layers, width, in_channels, num_classes
+    "The arguments that build this network again."
+    stages = (self.layer1, self.layer2, self.layer3, self.layer4)
+    block = next(name for name,kind in BLOCKS.items() if isinstance(self.layer1[0], kind))
+    return dict(block=block, layers=[len(s) for s in stages], width=self.conv1.out_channels,
+        in_channels=self.conv1.in_channels, num_classes=self.fc.out_features)
 
 # %% ../nbs/07_resnet.ipynb #cf9718c4
 def resnet18(num_classes:int=1000, **kw)->ResNet:
@@ -139,24 +143,29 @@ def summary(
     model:ResNet, # any depth; not changed
     x:Tensor|int=224 # a batch of photos (N,C,H,W), or the side in pixels of one
 )->Table: # stage, blocks, output, parameters
-    "Walk a batch through the stages and note the shape of each output (without N) and the parameters of each stage."
+    "A batch walked through the stages: the shape of each output (without N), and the parameters."
     first = model.conv1
     if isinstance(x, int): x = torch.zeros(1, first.in_channels, x, x)
     x = x.to(first.weight.device, first.weight.dtype)
     _check_photos(x, first.in_channels)
-    size = lambda *modules: sum(p.numel() for m in modules for p in m.parameters())
-    rows = [dict(stage='photo', blocks=None, output='×'.join(map(str, x.shape[1:])), parameters=0)]
+    def row(name, output, modules=(), blocks=None):
+        parameters = sum(p.numel() for m in modules for p in m.parameters())
+        shape = '×'.join(map(str, output.shape[1:]))
+        return dict(stage=name, blocks=blocks, output=shape, parameters=parameters)
+    rows = [row('photo', x)]
     with eval_mode(model):
-        for name,stage in [*model.stages().items(), ('head', model.forward_head)]:
-            x, row = stage(x), dict(stage=name, blocks=len(stage) if isinstance(stage, nn.Sequential) else None)
-            own = size(stage) if row['blocks'] else size(first, model.bn1) if name == 'stem' else size(model.fc)
-            rows.append(dict(row, output='×'.join(map(str, x.shape[1:])), parameters=own))
+        for name,stage in model.stages().items():
+            x = stage(x)
+            rows.append(row(name, x, [first, model.bn1]) if name == 'stem' else row(name, x, [stage], len(stage)))
+        rows.append(row('head', model.forward_head(x), [model.fc]))
     return Table(rows)
 
 # %% ../nbs/07_resnet.ipynb #0351cf85
 def _tensors(state, where)->dict[str, Tensor]:
     for k,v in state.items():
-        if not isinstance(k, str) or not isinstance(v, Tensor): raise PetsError(f"{k!r} is a {type(v).__name__}, no tensor of a name", where, 'Give `model.state_dict()`, not what it is kept in')
+        if not isinstance(k, str) or not isinstance(v, Tensor):
+            raise PetsError(f"{k!r} is a {type(v).__name__}, no tensor of a name", where,
+                'Give `model.state_dict()`, not what it is kept in')
     return dict(state)
 
 def _read_weights(source)->dict[str, Tensor]:
@@ -169,23 +178,30 @@ def _read_weights(source)->dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as e:   # each reader has faults of its own kind
-        raise PetsError(f'not a readable file of weights ({type(e).__name__})', path, 'Give a .safetensors or .pth file of tensors only') from None
-    if not isinstance(state, Mapping): raise PetsError('holds no state_dict', path, 'Save `model.state_dict()`, not the model')
+        raise PetsError(f'not a readable file of weights ({type(e).__name__})', path,
+            'Give a .safetensors or .pth file of tensors only') from None
+    if not isinstance(state, Mapping):
+        raise PetsError('holds no state_dict', path, 'Save `model.state_dict()`, not the model')
     return _tensors(state, path)
 
 # %% ../nbs/07_resnet.ipynb #071ed202
 def _compare(model, state, where):
-    own, few = model.state_dict(), lambda names: ', '.join(names[:3]) + (f' and {len(names)-3} more' if len(names) > 3 else '')
+    own = model.state_dict()
+    def few(names): return ', '.join(names[:3]) + (f' and {len(names)-3} more' if len(names) > 3 else '')
     missing = [n for n in own if n not in state and not n.endswith('num_batches_tracked')]
     unexpected = [n for n in state if n not in own]
-    counts = '-'.join(str(len(stage)) for stage in list(model.stages().values())[1:])
-    hint = f'Are they of a ResNet of another depth? This one has {counts} blocks of type {type(model.layer1[0]).__name__}'
+    a = model.architecture
+    hint = (f"Are they of a ResNet of another depth? This one has {'-'.join(map(str, a['layers']))} "
+        f"blocks of type {BLOCKS[a['block']].__name__}")
     if missing: raise PetsError(f'these weights lack {few(missing)}', where, hint)
     if unexpected: raise PetsError(f'these weights have {few(unexpected)}, which the network has not', where, hint)
-    wrong = [f'{n} {tuple(state[n].shape)} instead of {tuple(v.shape)}' for n,v in own.items() if n in state and state[n].shape != v.shape]
+    wrong = [f'{n} {tuple(state[n].shape)} instead of {tuple(v.shape)}' for n,v in own.items()
+        if n in state and state[n].shape != v.shape]
+    if not wrong: return
     head = all(w.startswith('fc.') for w in wrong)
-    if wrong: raise PetsError(f'other shapes: {few(wrong)}', where,
-        'The head has another number of classes: new_head=True keeps your own fresh head and loads the rest' if head else 'Are width, in_channels and block the same?')
+    raise PetsError(f'other shapes: {few(wrong)}', where,
+        'The head has another number of classes: new_head=True keeps the fresh head and loads the rest'
+        if head else 'Are width, in_channels and block the same?')
 
 # %% ../nbs/07_resnet.ipynb #bb5f29f0
 def load_weights(
@@ -195,7 +211,9 @@ def load_weights(
 )->ResNet: # the same model
     "Load weights, ours or torchvision's. Raises `PetsError` naming what does not fit."
     state = {re.sub(r'^(module\.|_orig_mod\.)+', '', n): v for n,v in _read_weights(source).items()}
-    if new_head: state = {n: v for n,v in state.items() if not n.startswith('fc.')} | {n: v for n,v in model.state_dict().items() if n.startswith('fc.')}
+    if new_head:
+        state = {n: v for n,v in state.items() if not n.startswith('fc.')}
+        state |= {n: v for n,v in model.state_dict().items() if n.startswith('fc.')}
     _compare(model, state, 'state_dict' if isinstance(source, Mapping) else source)
     model.load_state_dict(state)
     return model
@@ -204,9 +222,11 @@ def load_weights(
 def _draw_box(ax, x, width, height, depth, color):
     from matplotlib.patches import Polygon
     dx, dy, h = depth*.8, depth*.5, height/2
-    faces = [([(x, -h), (x+width, -h), (x+width, h), (x, h)], .30), ([(x, h), (x+width, h), (x+width+dx, h+dy), (x+dx, h+dy)], .15),
-             ([(x+width, -h), (x+width+dx, -h+dy), (x+width+dx, h+dy), (x+width, h)], .5)]
-    for points,alpha in faces:
+    right = x+width
+    front = [(x, -h), (right, -h), (right, h), (x, h)]
+    top = [(x, h), (right, h), (right+dx, h+dy), (x+dx, h+dy)]
+    side = [(right, -h), (right+dx, -h+dy), (right+dx, h+dy), (right, h)]
+    for points,alpha in ((front, .3), (top, .15), (side, .5)):
         ax.add_patch(Polygon(points, fc='white', ec='none'))
         ax.add_patch(Polygon(points, fc=(color, alpha), ec=color, lw=1))
 
@@ -217,28 +237,35 @@ def _draw_blocks(ax, x, blocks, columns=6):
         row, wide = i//columns, min(columns, n)
         left, projects = x + (i%columns - wide/2)*size, block.downsample is not None
         color = COLORS['bad'] if projects else COLORS['good']
-        ax.add_patch(Rectangle((left, -2.35-row*size*1.5), size*.72, size*1.1, fc=color if projects else (color, .35), ec=color, lw=1))
+        fill = color if projects else (color, .35)
+        ax.add_patch(Rectangle((left, -2.35-row*size*1.5), size*.72, size*1.1, fc=fill, ec=color, lw=1))
 
 # %% ../nbs/07_resnet.ipynb #ba4836e5
+def _draw_stage(ax, x, row, size, stage): # one row of `summary` at column x
+    channels, *sides = map(int, row['output'].split('×'))
+    side = max(sides[0]/size, .02)**.5 if sides else .12
+    width = .05 + .04*math.log2(channels/4+1)
+    color = COLORS['grey' if row['stage'] in ('photo', 'head') else 'dog']
+    _draw_box(ax, x-width/2-.1*side, width, 2.4*side, .35*side, color)
+    ax.text(x, 1.75, row['stage'], ha='center', weight='bold')
+    ax.text(x, -1.62, row['output'] if sides else f'{channels} logits', ha='center')
+    if row['parameters']: ax.text(x, -1.87, f"{row['parameters']:,}", ha='center', fontsize=8, color=COLORS['grey'])
+    if row['blocks']:
+        _draw_blocks(ax, x, stage)
+        ax.text(x, -2.12, f"{row['blocks']} × {type(stage[0]).__name__}", ha='center', fontsize=8)
+
 def plot_architecture(
     model:ResNet, # any depth
     size:int=224 # side of the photo in pixels
 )->Figure: # photo, stem, four stages and head from left to right
-    "Draw a network from the model object: shapes, blocks and parameters of each stage, and where the shortcut projects."
+    "A network drawn from the model object: shapes, blocks and parameters of each stage."
     fig,axs = new_figure(size=(11, 4.4), images=True)
-    ax, stages, diary = axs[0,0], model.stages(), summary(model, size)
-    for x,row in enumerate(diary):
-        channels, *sides = map(int, row['output'].split('×'))
-        side = max(sides[0]/size, .02)**.5 if sides else .12
-        width = .05 + .04*torch.tensor(channels/4+1).log2().item()
-        _draw_box(ax, x-width/2-.1*side, width, 2.4*side, .35*side, COLORS['grey' if row['stage'] in ('photo', 'head') else 'dog'])
-        if x: ax.annotate('', (x-.32, 0), (x-.6, 0), arrowprops=dict(arrowstyle='-|>', color='#444444', shrinkA=0, shrinkB=0), zorder=0)
-        ax.text(x, 1.75, row['stage'], ha='center', weight='bold')
-        ax.text(x, -1.62, row['output'] if sides else f'{channels} logits', ha='center')
-        if row['parameters']: ax.text(x, -1.87, f"{row['parameters']:,}", ha='center', fontsize=8, color=COLORS['grey'])
-        if row['blocks']:
-            _draw_blocks(ax, x, stages[row['stage']])
-            ax.text(x, -2.12, f"{row['blocks']} × {type(stages[row['stage']][0]).__name__}", ha='center', fontsize=8)
-    total = sum(row['parameters'] for row in diary)
-    ax.set(xlim=(-.6, 6.5), ylim=(-3.05, 2.2), title=f'{total:,} parameters. Each small box is a block; dark, where its shortcut projects.')
+    ax, stages, table = axs[0,0], model.stages(), summary(model, size)
+    arrow = dict(arrowstyle='-|>', color='#444444', shrinkA=0, shrinkB=0)
+    for x,row in enumerate(table):
+        _draw_stage(ax, x, row, size, stages.get(row['stage']))
+        if x: ax.annotate('', (x-.32, 0), (x-.6, 0), arrowprops=arrow, zorder=0)
+    total = sum(row['parameters'] for row in table)
+    ax.set(xlim=(-.6, 6.5), ylim=(-3.05, 2.2),
+        title=f'{total:,} parameters. Each small box is a block; dark, where its shortcut projects.')
     return fig

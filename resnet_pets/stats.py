@@ -15,7 +15,8 @@ from fastcore.basics import patch
 from PIL import Image
 from tqdm import tqdm
 from .core import COLORS, PetsError, Table, new_figure
-from .data import Pet, open_photo, photo_errors, select
+from .photos import open_photo, photo_errors
+from .data import Pet, select
 
 # %% auto #0
 __all__ = ['read_photo', 'summarise', 'RunningStats', 'channel_stats', 'plot_channels', 'balance', 'plot_balance', 'photo_sizes',
@@ -34,25 +35,28 @@ def read_photo(
 # %% ../nbs/04_stats.ipynb #e340d705
 def summarise(
     photo:Tensor # (C,H,W), values in [0,1]
-)->tuple: # n, then mean (C,) and sum of squared distances from it (C,), float64
-    "The summary of one photo's pixels."
+)->tuple: # n, then mean (C,) and sum of squared deviations from it (C,), float64
+    "Count, mean and sum of squared deviations of a photo's pixels."
     x = photo.flatten(1).double()
     mean = x.mean(1)
     return x.shape[1], mean, (x - mean[:,None]).square().sum(1)
 
 # %% ../nbs/04_stats.ipynb #ae7fca60
 class RunningStats:
-    "Mean and standard deviation of each channel over any number of photos, in one pass (Chan, Golub, LeVeque 1983)."
+    "Channel means and standard deviations of many photos in one pass (Chan, Golub, LeVeque 1983)."
     def __init__(self,
         channels:int=3 # C
-    ): self.n,self.channels,self._mean,self._m2 = 0,channels,torch.zeros(channels).double(),torch.zeros(channels).double()
+    ):
+        self.n,self.channels = 0,channels
+        self._mean = torch.zeros(channels, dtype=torch.float64)
+        self._m2 = torch.zeros(channels, dtype=torch.float64)
     def __repr__(self): return f'RunningStats: {self.n:,} pixels of {self.channels} channels'
     def merge(self,
         n:int, # pixels
         mean:Tensor, # (C,)
-        m2:Tensor # (C,) sum of squared distances from the mean
+        m2:Tensor # (C,) sum of squared deviations from the mean
     )->None:
-        "Take in the summary of other pixels, as `summarise` makes it."
+        "Add the summary of other pixels, as `summarise` makes it."
         delta = mean - self._mean
         self._m2 += m2 + delta**2 * self.n*n/(self.n+n)
         self._mean += delta * n/(self.n+n)
@@ -63,14 +67,18 @@ class RunningStats:
 def update(self:RunningStats,
     photo:Tensor # (C,H,W), values in [0,1]
 )->None:
-    "Take in a photo; raises `PetsError` if it has other channels or is made of bytes."
-    if photo.ndim != 3 or photo.shape[0] != self.channels: raise PetsError(f'a photo of shape {tuple(photo.shape)}', 'RunningStats', f'It takes {self.channels} channels: ({self.channels},H,W)')
-    if not photo.is_floating_point(): raise PetsError(f'values of type {photo.dtype}', 'RunningStats', 'Divide bytes by 255 first')
+    "Add a photo; raises `PetsError` if its channels differ or its values are integers."
+    c = self.channels
+    if photo.ndim != 3 or photo.shape[0] != c:
+        raise PetsError(f'a photo of shape {tuple(photo.shape)}', 'RunningStats',
+            f'The shape must be ({c},H,W), for {c} channels')
+    if not photo.is_floating_point():
+        raise PetsError(f'values of {photo.dtype}', 'RunningStats', 'Divide bytes by 255 first')
     self.merge(*summarise(photo))
 
 # %% ../nbs/04_stats.ipynb #84341bf8
 def _check_seen(stats):
-    if not stats.n: raise PetsError('no photo taken in yet', 'RunningStats', 'Call `update` first')
+    if not stats.n: raise PetsError('there is no photo yet', 'RunningStats', 'Call `update` first')
 
 @patch(as_prop=True)
 def mean(self:RunningStats)->Tensor: # (C,) float64
@@ -80,47 +88,55 @@ def mean(self:RunningStats)->Tensor: # (C,) float64
 
 @patch(as_prop=True)
 def std(self:RunningStats)->Tensor: # (C,) float64
-    "Standard deviation of all pixels so far, as of a population."
+    "Population standard deviation of all pixels so far."
     _check_seen(self)
     return (self._m2/self.n).sqrt()
 
 # %% ../nbs/04_stats.ipynb #9a55402c
 def channel_stats(
     pets:list[Pet], # records; only those of the split 'train' are read
-    size:int|None=None, # side of the square each photo is resized to, pixels; None: as they are, weighed by pixels
+    size:int|None=None, # side of the square each photo is resized to, pixels; None: no resizing
     workers:int=8 # threads that decode
 )->tuple[list,list]: # mean and std, three floats each: red, green, blue in [0,1]
-    "Channel means and standard deviations of the training part, in one pass over its photos."
+    "Channel means and standard deviations of the training photos, in one pass."
     train = select(pets, 'train')
-    if not train: raise PetsError("no photo of the split 'train'", 'channel_stats', 'Divide the photos with `split_pets` first')
+    if not train:
+        raise PetsError("no photo of the split 'train'", 'channel_stats',
+            'Divide the photos with `split_pets` first')
     stats = RunningStats()
     with ThreadPoolExecutor(workers) as pool:
         summaries = pool.map(lambda p: summarise(read_photo(p.path, size)), train)
-        for s in tqdm(summaries, total=len(train), desc='statistics', unit='photo'): stats.merge(*s)
+        for s in tqdm(summaries, total=len(train), desc='statistics', unit='photo'):
+            stats.merge(*s)
     return stats.mean.tolist(), stats.std.tolist()
 
 # %% ../nbs/04_stats.ipynb #4d78b740
 def plot_channels(
     stats:dict # label → (mean, std), three numbers each: red, green, blue
 )->Figure:
-    "Mean and standard deviation of each channel, for one set of photos or several beside each other."
+    "Mean and standard deviation of each channel, for one or several sets of photos."
+    colors = ('black', COLORS['bad'], COLORS['good'], COLORS['grey'], '#CC79A7')
     fig,axs = new_figure(size=(6.4, 3))
+    ax = axs[0,0]
     for i,(label,(mean,std)) in enumerate(stats.items()):
         x = np.arange(3) + (i - (len(stats)-1)/2)*.15
-        axs[0,0].errorbar(x, mean, std, fmt='osD^v'[i % 5], color=('black', COLORS['bad'], COLORS['good'], COLORS['grey'], '#CC79A7')[i % 5], capsize=4, label=label)
-    axs[0,0].set(xticks=range(3), xticklabels=('red', 'green', 'blue'), ylim=(0, 1), ylabel='mean ± std')
-    axs[0,0].legend(loc='upper left', bbox_to_anchor=(1, 1), frameon=False)
+        ax.errorbar(x, mean, std, fmt='osD^v'[i % 5], color=colors[i % 5], capsize=4, label=label)
+    ax.set(xticks=range(3), xticklabels=('red', 'green', 'blue'), ylim=(0, 1), ylabel='mean ± std')
+    ax.legend(loc='upper left', bbox_to_anchor=(1, 1), frameon=False)
     return fig
 
 # %% ../nbs/04_stats.ipynb #d68e4dda
 def balance(
     pets:list[Pet] # records
-)->Table: # species, breed, one column a split, all; at the end two rows of sums
+)->Table: # species, breed, a column per split, all; the last two rows are sums
     "How many photos of each breed and species are in each split."
     n = Counter((p.species, b, s) for p in pets for b in (p.breed, 'all') for s in (p.split, 'all'))
-    splits = [s for s in ('trainval', 'train', 'val', 'test') if any(p.split == s for p in pets)] + ['all']
-    rows = sorted({(p.species, p.breed) for p in pets}, key=lambda r: (r[0], r[1].lower())) + sorted({(p.species, 'all') for p in pets})
-    return Table([dict(species=('cat', 'dog')[species], breed=breed, **{s: n[species, breed, s] for s in splits}) for species,breed in rows])
+    present = {p.split for p in pets}
+    splits = [s for s in ('trainval', 'train', 'val', 'test') if s in present] + ['all']
+    breeds = sorted({(p.species, p.breed) for p in pets}, key=lambda r: (r[0], r[1].lower()))
+    breeds += sorted({(p.species, 'all') for p in pets})
+    return Table([dict(species=('cat', 'dog')[species], breed=breed,
+        **{s: n[species, breed, s] for s in splits}) for species,breed in breeds])
 
 # %% ../nbs/04_stats.ipynb #e07f9362
 def plot_balance(
@@ -130,13 +146,16 @@ def plot_balance(
     rows = [r for r in balance(pets).rows if r['breed'] != 'all']
     splits = [s for s in rows[0] if s not in ('species', 'breed', 'all')]
     fig,axs = new_figure(size=(6, 1+.2*len(rows)))
-    left = np.zeros(len(rows))
+    ax = axs[0,0]
+    positions,left = range(len(rows)), np.zeros(len(rows))
+    colors = [COLORS[r['species']] for r in rows]
     for split,alpha in zip(splits, (1, .6, .3)):
         n = np.array([r[split] for r in rows])
-        axs[0,0].barh(range(len(rows)), n, left=left, color=[COLORS[r['species']] for r in rows], alpha=alpha, label=split)
+        ax.barh(positions, n, left=left, color=colors, alpha=alpha, label=split)
         left += n
-    axs[0,0].set(xlabel='photos', yticks=range(len(rows)), yticklabels=[r['breed'] for r in rows])
-    axs[0,0].invert_yaxis(); axs[0,0].legend(loc='upper left', bbox_to_anchor=(1, 1), frameon=False)
+    ax.set(xlabel='photos', yticks=positions, yticklabels=[r['breed'] for r in rows])
+    ax.invert_yaxis()
+    ax.legend(loc='upper left', bbox_to_anchor=(1, 1), frameon=False)
     return fig
 
 # %% ../nbs/04_stats.ipynb #8f35be2c
@@ -145,27 +164,32 @@ def photo_sizes(
 )->Tensor: # (N,2) long: width and height, pixels
     "Width and height of each photo, upright, read from its header."
     def size(p):
-        with photo_errors(p.path), Image.open(p.path) as img: return img.size[::-1] if img.getexif().get(0x0112) in (5, 6, 7, 8) else img.size   # lying on its side
+        with photo_errors(p.path), Image.open(p.path) as img:
+            sideways = img.getexif().get(0x0112) in (5, 6, 7, 8)
+            return img.size[::-1] if sideways else img.size
     return torch.tensor([size(p) for p in pets], dtype=torch.long).view(-1, 2)
 
 def image_sizes(
     pets:list[Pet] # records
 )->Table: # rows: width, height, short side (pixels), width/height; columns: min, median, max
-    "The spread of image sizes."
+    "Smallest, median and largest image size."
     w,h = photo_sizes(pets).double().T
-    rows = dict(width=w, height=h, short_side=torch.minimum(w, h), aspect=w/h)
-    return Table([dict(what=k, min=v.min().item(), median=v.median().item(), max=v.max().item()) for k,v in rows.items()], digits=2)
+    measures = dict(width=w, height=h, short_side=torch.minimum(w, h), aspect=w/h)
+    rows = [(k, *np.quantile(v, (0, .5, 1)).tolist()) for k,v in measures.items()]
+    return Table([dict(zip(('what', 'min', 'median', 'max'), row)) for row in rows], digits=2)
 
 # %% ../nbs/04_stats.ipynb #53737624
 def plot_sizes(
     pets:list[Pet] # records
 )->Figure:
-    "Width against height, a dot a photo; a dashed line where they are equal."
+    "Width against height, a dot per photo; on the dashed line they are equal."
     fig,axs = new_figure(size=(4, 4))
+    ax = axs[0,0]
     sizes,species = photo_sizes(pets), torch.tensor([p.species for p in pets])
-    for label,name in enumerate(('cat', 'dog')):
-        axs[0,0].scatter(*sizes[species == label].T, s=12, alpha=.5, marker='o^'[label], color=COLORS[name], label=name)
-    axs[0,0].axline((0, 0), slope=1, color=COLORS['grey'], linestyle='--', linewidth=1)
-    axs[0,0].set(xlabel='width (pixels)', ylabel='height (pixels)', xlim=(0, None), ylim=(0, None))
-    axs[0,0].legend(frameon=False)
+    for label,(name,marker) in enumerate(zip(('cat', 'dog'), 'o^')):
+        own = sizes[species == label]
+        ax.scatter(*own.T, s=12, alpha=.5, marker=marker, color=COLORS[name], label=name)
+    ax.axline((0, 0), slope=1, color=COLORS['grey'], linestyle='--', linewidth=1)
+    ax.set(xlabel='width (pixels)', ylabel='height (pixels)', xlim=(0, None), ylim=(0, None))
+    ax.legend(frameon=False)
     return fig

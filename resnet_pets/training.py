@@ -4,7 +4,7 @@
 
 # %% ../nbs/10_training.ipynb #7d133d18
 from __future__ import annotations
-import signal, time
+import copy, math, signal, time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 import torch, torch.nn.functional as F
@@ -14,15 +14,16 @@ from fastcore.basics import patch
 from matplotlib.figure import Figure
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
-from .core import PetsError, Table, autocast, new_figure, COLORS
+from .core import COLORS, PetsError, Table, autocast, new_figure, seeded
 from .config import Config, OptimizerSection, SchedulerSection
+from .blocks import BasicBlock, Bottleneck
 from .batches import Batches
-from .resnet import ResNet, summary
-from .processes import all_reduce, bar_options, world_size, broadcast_buffers, convert_sync_batchnorm
+from .resnet import BLOCKS, ResNet, summary
+from .processes import all_reduce, broadcast_buffers, convert_sync_batchnorm, is_main_process, world_size
 
 # %% auto #0
-__all__ = ['Loss', 'balanced_weights', 'make_optimizer', 'make_scheduler', 'stop_on_interrupt', 'Trainer', 'is_best',
-           'overfit_batch', 'check_model', 'find_lr', 'plot_lr']
+__all__ = ['HEADS', 'Loss', 'balanced_weights', 'make_optimizer', 'make_scheduler', 'stop_on_interrupt', 'ProgressiveDepth',
+           'Trainer', 'is_best', 'build_model', 'overfit_batch', 'check_model', 'find_lr', 'plot_lr']
 
 # %% ../nbs/10_training.ipynb #dcd961aa
 class Loss(nn.Module):
@@ -37,13 +38,14 @@ class Loss(nn.Module):
     def forward(self,
         logits:Tensor, # (N,1), (N,2) or (N,B)
         target:Tensor, # (N,) class numbers
-        batch_targets:Tensor=None # (B,) those of the whole batch, if these are a part of it: the losses of all parts add up to the batch's
-    )->Tensor: # scalar
+        batch_targets:Tensor=None # (B,) of the whole batch, if these are a part of it
+    )->Tensor: # scalar; those of all parts add up to the batch's
         "The mean loss of the photos, or what they add to that of the whole batch."
         logits = F.pad(logits.float(), (1, 0)) if logits.shape[1] == 1 else logits.float()
-        batch_targets = target if batch_targets is None else batch_targets
-        total = F.cross_entropy(logits, target, self.weight, label_smoothing=self.label_smoothing, reduction='sum')
-        return total/(len(batch_targets) if self.weight is None else self.weight[batch_targets].sum())
+        total = F.cross_entropy(logits, target, self.weight, reduction='sum',
+            label_smoothing=self.label_smoothing)
+        whole = target if batch_targets is None else batch_targets
+        return total/(len(whole) if self.weight is None else self.weight[whole].sum())
 
 # %% ../nbs/10_training.ipynb #bb5ae21a
 def balanced_weights(
@@ -59,13 +61,16 @@ def make_optimizer(
     model:nn.Module, # whose parameters shall move
     c:OptimizerSection # name, lr, betas or momentum, weight_decay, decay_all
 )->torch.optim.Optimizer:
-    "Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or SGD with momentum; by default only tensors of two or more dimensions decay."
+    "Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or SGD with momentum."
     params = [p for p in model.parameters() if p.requires_grad]
-    groups = [dict(params=[p for p in params if p.ndim > 1 or c.decay_all], weight_decay=c.weight_decay),
-              dict(params=[p for p in params if p.ndim <= 1 and not c.decay_all], weight_decay=0.0)]
+    decayed = [p for p in params if p.ndim > 1 or c.decay_all]
+    spared = [p for p in params if p.ndim <= 1 and not c.decay_all]
+    groups = [dict(params=decayed, weight_decay=c.weight_decay), dict(params=spared, weight_decay=0.0)]
     groups = [g for g in groups if g['params']]
-    if c.name == 'sgd': return torch.optim.SGD(groups, lr=c.lr, momentum=c.momentum)   # the fused one stumbles over blocks that join later
-    return dict(adam=torch.optim.Adam, adamw=torch.optim.AdamW)[c.name](groups, lr=c.lr, betas=c.betas, fused=True)
+    if c.name == 'sgd':   # not fused, which fails where blocks join later
+        return torch.optim.SGD(groups, lr=c.lr, momentum=c.momentum)
+    kind = dict(adam=torch.optim.Adam, adamw=torch.optim.AdamW)[c.name]
+    return kind(groups, lr=c.lr, betas=c.betas, fused=True)
 
 # %% ../nbs/10_training.ipynb #a69aa3a5
 def make_scheduler(
@@ -74,13 +79,14 @@ def make_scheduler(
     epochs:int, # of the whole run
     steps:int # in an epoch
 )->torch.optim.lr_scheduler.LRScheduler: # call `.step()` after every training step
-    "Constant, falling by steps, cosine (Loshchilov & Hutter 2017) or one cycle with warm-up (Smith & Topin 2019)."
-    lr,S = optimizer.param_groups[0]['lr'], torch.optim.lr_scheduler
+    "Constant, steps, cosine (Loshchilov & Hutter 2017) or one cycle with warm-up (Smith & Topin 2019)."
+    S,total = torch.optim.lr_scheduler,epochs*steps
     if c.name == 'constant': return S.ConstantLR(optimizer, factor=1.0)
     if c.name == 'step': return S.StepLR(optimizer, c.step_size*steps, c.gamma)
-    if c.name == 'cosine': return S.CosineAnnealingLR(optimizer, epochs*steps)
-    nudge = 1e-6 if c.pct_start*epochs*steps == 1 else 0   # torch divides by the steps of the warm-up less one
-    return S.OneCycleLR(optimizer, max_lr=lr, total_steps=epochs*steps, pct_start=c.pct_start+nudge, cycle_momentum=False)
+    if c.name == 'cosine': return S.CosineAnnealingLR(optimizer, total)
+    nudge = 1e-6 if c.pct_start*total == 1 else 0   # torch divides by the steps of the warm-up less one
+    return S.OneCycleLR(optimizer, max_lr=optimizer.param_groups[0]['lr'], total_steps=total,
+        pct_start=c.pct_start+nudge, cycle_momentum=False)
 
 # %% ../nbs/10_training.ipynb #c5a3695a
 @contextmanager
@@ -96,79 +102,133 @@ def stop_on_interrupt()->Iterator[Callable[[], bool]]:
     finally:
         if old is not None: signal.signal(signal.SIGINT, old)
 
+# %% ../nbs/10_training.ipynb #19ab6292
+def _bypass(x:Tensor)->Tensor: return x
+
+class ProgressiveDepth:
+    "Bypasses the later blocks of each stage of a residual network, so that it can begin shallow. Raises `PetsError` if it has none."
+    def __init__(self,
+        model:nn.Module # with residual blocks of this library
+    ):
+        kinds = (BasicBlock, Bottleneck)
+        stages = [m for m in model.modules() if isinstance(m, nn.Sequential)]
+        self.stages = [s for s in stages if len(s) and all(isinstance(b, kinds) for b in s)]
+        if not self.stages:
+            raise PetsError(f'{type(model).__name__} has no stages of residual blocks', 'training.progressive_depth',
+                'Set it to 0, or train a ResNet of this library')
+    def set(self,
+        fraction:float # of the blocks of each stage, the first ones; at least one takes part
+    )->None:
+        "Let this fraction of the blocks take part, and bypass the others."
+        for stage in self.stages:
+            used = max(1, math.ceil(len(stage)*fraction))
+            for block in stage[:used]: vars(block).pop('forward', None)
+            for block in stage[used:]: block.forward = _bypass
+
 # %% ../nbs/10_training.ipynb #00d8ed71
 class Trainer:
     "A training: network, batches, loss, optimizer, schedule, and how far it has come."
     def __init__(self,
-        model:ResNet, # to train; it is moved to the batches' device
-        batches:Batches, # `Batches`: those of this process, if there are several
-        target:Tensor, # (N,) class numbers of the photos that `idx` points to
+        model:nn.Module, # from photos (N,3,H,W) to logits (N,K); it is moved to the batches' device
+        batches:Batches, # of this process, if there are several
+        target:Tensor, # (M,) class numbers of the photos that the batches' positions point to
         config:Config, # sections optimizer, scheduler and training
         precision:str='fp32', # 'fp32', 'bf16' or 'fp16'
-        early:Batches|None=None # batches of the same photos, as a rule smaller, while the network grows
+        early_batches:Batches|None=None, # of the same photos, as a rule smaller, while the depth grows
+        class_weights:Tensor|None=None # (K,) for the loss
     ):
         c = config.training
-        self.batches,self.early,self.config,self.precision,self.device = batches,early or batches,c,precision,torch.device(batches.device)
-        self.steps = len(batches)
-        self.processes = world_size()
-        if c.batch_size % self.processes: raise PetsError(f'{c.batch_size} photos cannot be shared evenly by {self.processes} processes', 'training.batch_size', f'Take a multiple of {self.processes}')
-        if not self.steps: raise PetsError(f'fewer training photos than one batch of {c.batch_size}', 'training.batch_size', 'Lower it, or add photos')
+        _check_batches(batches, c.batch_size)
+        self.config,self.precision,self.device = c,precision,batches.device
+        self.batches,self.early_batches,self.steps = batches,early_batches or batches,len(batches)
         self.model = model.to(self.device, memory_format=torch.channels_last)
-        if c.sync_batch_norm: convert_sync_batchnorm(self.model)
-        self.net = self.model if self.processes == 1 else DistributedDataParallel(self.model, find_unused_parameters=c.progressive_depth > 0)
+        if c.sync_batch_norm: self.model = convert_sync_batchnorm(self.model)
+        self.parallel_model = _data_parallel(self.model, c.progressive_depth > 0)
+        self.ema = _ema(self.model, c.ema_decay)
+        self.progressive = _progressive(self.model, self.ema) if c.progressive_depth else []
         self.target = target.to(self.device)
-        self.loss = Loss(c.label_smoothing, balanced_weights(target, max(2, model.fc.out_features)) if c.class_weights else None).to(self.device)
+        self.loss = Loss(c.label_smoothing, class_weights).to(self.device)
         self.optimizer = make_optimizer(self.model, config.optimizer)
         self.scheduler = make_scheduler(self.optimizer, config.scheduler, c.epochs, self.steps)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == 'fp16')
-        self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(c.ema_decay), use_buffers=True) if c.ema_decay else None
         self.step,self.loss_sum,self.history = 0,0.0,[]
-    def __repr__(self): return f'Trainer: step {self.step} of {self.steps*self.config.epochs}, {self.precision} on {self.device}; {self.batches}'
+
+    def __repr__(self):
+        total = self.steps*self.config.epochs
+        return f'Trainer: step {self.step} of {total}, {self.precision} on {self.device}; {self.batches}'
+
+# %% ../nbs/10_training.ipynb #434a426d
+def _check_batches(batches, batch_size:int):
+    if batch_size % world_size():
+        raise PetsError(f'{batch_size} photos cannot be divided evenly among {world_size()} processes',
+            'training.batch_size', f'Take a multiple of {world_size()}')
+    if not len(batches):
+        raise PetsError(f'fewer training photos than one batch of {batch_size}', 'training.batch_size',
+            'Lower it, or add photos')
+
+def _data_parallel(model, unused_parameters:bool)->nn.Module:
+    if world_size() == 1: return model
+    return DistributedDataParallel(model, find_unused_parameters=unused_parameters)
+
+def _ema(model, decay:float)->AveragedModel|None: # an exponential moving average of the weights
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
+
+def _progressive(model, ema)->list[ProgressiveDepth]:
+    return [ProgressiveDepth(m) for m in (model, ema and ema.module) if m is not None]
 
 # %% ../nbs/10_training.ipynb #5d950b82
 @patch
 def backward(self:Trainer,
-    xb:Tensor, # (P,3,H,W) our share of a batch
+    xb:Tensor, # (P,3,H,W) this process's part of a batch
     target:Tensor, # (P,)
-    batch_targets:Tensor # (B,) the targets of the batch
+    batch_targets:Tensor # (B,) the targets of the whole batch
 )->float: # the loss of the whole batch
-    "Forward and backward, in parts if so asked; the gradients of all processes are averaged with those of the last part."
-    value,parts = 0.0,list(zip(xb.chunk(self.config.grad_accum_steps), target.chunk(self.config.grad_accum_steps)))
+    "Forward and backward, in `grad_accum_steps` parts; the last one averages the gradients of all processes."
+    steps,total = self.config.grad_accum_steps,0.0
+    parts = list(zip(xb.chunk(steps), target.chunk(steps)))
     for i,(x,y) in enumerate(parts, 1):
-        with nullcontext() if i == len(parts) or self.processes == 1 else self.net.no_sync():
-            with autocast(self.device, self.precision): logits = self.net(x)
+        several = world_size() > 1 and i < len(parts)
+        with self.parallel_model.no_sync() if several else nullcontext():
+            with autocast(self.device, self.precision): logits = self.parallel_model(x)
             loss = self.loss(logits, y, batch_targets)
-            self.scaler.scale(loss*self.processes).backward()   # they average, we want the sum
-        value += loss.detach()
-    return all_reduce(value).item()
+            self.scaler.scale(loss*world_size()).backward()   # the processes average, we want the sum
+        total += loss.detach()
+    return all_reduce(total).item()
 
 # %% ../nbs/10_training.ipynb #a40b9af7
 @patch
 def train_step(self:Trainer)->float: # the loss of this batch
     "Take one step: forward, backward, clip, update, move the schedule."
     epoch,i = divmod(self.step, self.steps)
-    batches = self.batches if self.depth == 1 else self.early
+    batches = self.batches if self.depth == 1 else self.early_batches
     xb,idx = batches.batch(epoch, i)
-    self.model.train(); self.model.use_depth(self.depth)
+    self.model.train()
+    self.set_depth()
     self.optimizer.zero_grad()
-    target = self.target[idx.to(self.device)]
-    value = self.backward(xb, target, target if self.processes == 1 else self.target[batches.order(epoch, i).to(self.device)])
-    self.check(value)
+    batch_targets = self.target[batches.order(epoch, i).to(self.device)]
+    loss = self.backward(xb, self.target[idx.to(self.device)], batch_targets)
+    self.check(loss)
     if self.config.clip_grad_norm:
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_grad_norm)
     self.used_lr = self.lr
     self.scaler.step(self.optimizer); self.scaler.update(); self.scheduler.step()
-    if self.averaged: self.averaged.update_parameters(self.model)
-    self.step += 1; self.loss_sum += value
-    return value
+    if self.ema: self.ema.update_parameters(self.model)
+    self.step += 1
+    self.loss_sum += loss
+    return loss
 
 # %% ../nbs/10_training.ipynb #37b68224
 @patch(as_prop=True)
 def depth(self:Trainer)->float:
-    "The share of each stage's blocks that take part in the next step."
+    "The fraction of each stage's blocks that take part in the next step."
     growing = self.config.progressive_depth*self.config.epochs*self.steps
     return min(1.0, self.step/growing) if growing else 1.0
+
+@patch
+def set_depth(self:Trainer)->None:
+    "Bring the network and its average to the depth of the next step."
+    for progressive in self.progressive: progressive.set(self.depth)
 
 # %% ../nbs/10_training.ipynb #87faf9f7
 @patch(as_prop=True)
@@ -184,14 +244,15 @@ def check(self:Trainer,
     "Raise `PetsError` if the loss is no longer a number."
     if abs(loss) < float('inf'): return
     epoch,i = divmod(self.step, self.steps)
-    raise PetsError(f'the loss became {loss} in epoch {epoch+1}, step {i+1} of {self.steps}, at learning rate {self.lr:.3g}', 'training',
-        f'Lower optimizer.lr, set training.clip_grad_norm=1, or use training.precision=fp32 (now {self.precision})')
+    where = f'in epoch {epoch+1}, step {i+1} of {self.steps}, at learning rate {self.lr:.3g}'
+    raise PetsError(f'the loss became {loss} {where}', 'training', 'Lower optimizer.lr, set '
+        f'training.clip_grad_norm=1, or use training.precision=fp32 (now {self.precision})')
 
 # %% ../nbs/10_training.ipynb #1fdd9f46
 @patch(as_prop=True)
 def best_model(self:Trainer)->nn.Module:
     "The weights to use: averaged if they are averaged, else the latest."
-    return self.averaged.module if self.averaged else self.model
+    return self.ema.module if self.ema else self.model
 
 # %% ../nbs/10_training.ipynb #7f89073a
 @patch
@@ -200,8 +261,10 @@ def end_epoch(self:Trainer,
     seconds:float # of training since the epoch began or was resumed
 )->dict: # the new row of the history
     "Validate and write a row of history."
-    self.best_model.use_depth(self.depth); broadcast_buffers(self.best_model)
-    row = dict(epoch=self.step//self.steps, lr=self.used_lr, train_loss=self.loss_sum/self.steps, **validate(self.best_model), seconds=round(seconds, 2))
+    self.set_depth()
+    broadcast_buffers(self.best_model)
+    row = dict(epoch=self.step//self.steps, lr=self.used_lr, train_loss=self.loss_sum/self.steps,
+        **validate(self.best_model), seconds=round(seconds, 2))
     self.loss_sum = 0.0
     self.history.append(row)
     return row
@@ -214,15 +277,17 @@ def fit(self:Trainer,
 )->bool: # True when all epochs are done, False when Ctrl-C stopped it between two steps
     "Train from the present step to the last epoch."
     total,size,start = self.config.epochs*self.steps, self.batches.batch_size, time.perf_counter()
-    with stop_on_interrupt() as stop, tqdm(total=total*size, initial=self.step*size, unit='photo', desc='training', **bar_options()) as bar:
+    bar = tqdm(total=total*size, initial=self.step*size, unit='photo', desc='training', disable=not is_main_process())
+    with stop_on_interrupt() as stop, bar:
         while self.step < total:
             loss = self.train_step()
-            bar.update(size); bar.set_postfix(epoch=(self.step-1)//self.steps+1, loss=f'{loss:.3f}')
+            bar.update(size)
+            bar.set_postfix(epoch=(self.step-1)//self.steps+1, loss=f'{loss:.3f}')
             if self.step % self.steps == 0:
                 after_epoch(self, self.end_epoch(validate, time.perf_counter()-start))
                 start = time.perf_counter()
-            if all_reduce(torch.tensor(float(stop()))): return self.step >= total   # pressed in one process, all stop at the same step
-    return True
+            if all_reduce(torch.tensor(float(stop()))): break   # pressed in one process, all stop at the same step
+    return self.step >= total
 
 # %% ../nbs/10_training.ipynb #e38b312e
 def is_best(
@@ -234,27 +299,47 @@ def is_best(
 
 # %% ../nbs/10_training.ipynb #200c0a51
 @patch
+def _parts(self:Trainer)->dict: # name → what has a state of its own
+    parts = dict(model=self.model, optimizer=self.optimizer, scheduler=self.scheduler, scaler=self.scaler, ema=self.ema)
+    return {name: part for name,part in parts.items() if part is not None}
+
+@patch
 def state_dict(self:Trainer)->dict:
-    "All that is needed to carry on from this step."
-    parts = dict(model=self.model, optimizer=self.optimizer, scheduler=self.scheduler, scaler=self.scaler, averaged=self.averaged)
-    return dict({k: p.state_dict() for k,p in parts.items() if p is not None}, step=self.step, loss_sum=self.loss_sum, history=self.history, precision=self.precision)
+    "All that is needed to resume at this step."
+    return {name: part.state_dict() for name,part in self._parts().items()} | dict(
+        step=self.step, loss_sum=self.loss_sum, history=self.history, precision=self.precision)
 
 # %% ../nbs/10_training.ipynb #c788bfc0
+def _shapes(weights)->dict: return {k: tuple(v.shape) for k,v in weights.items()}
+
 @patch
 def load_state_dict(self:Trainer,
     state:dict # from `Trainer.state_dict`, of a training with the same experiment
 )->None:
-    "Carry on from there. A state of another network raises `PetsError` and changes nothing."
-    lost = {'model', 'optimizer', 'scheduler', 'scaler', 'step', 'loss_sum', 'history', *(['averaged'] if self.averaged else [])} - set(state)
+    "Resume there. A state of another network raises `PetsError` and changes nothing."
+    lost = {*self._parts(), 'step', 'loss_sum', 'history'} - set(state)
     if lost: raise PetsError(f"not the state of a training: no {', '.join(sorted(lost))}", 'resume', 'Begin anew')
-    def shapes(weights): return {k: tuple(v.shape) for k,v in weights.items()}
     try:
-        if shapes(state['model']) != shapes(self.model.state_dict()): raise PetsError('this checkpoint is of another network', 'resume', 'Resume with the experiment that wrote it')
-        for name in ('model', 'optimizer', 'scheduler', 'scaler', 'averaged'):
-            if getattr(self, name) is not None: getattr(self, name).load_state_dict(state[name])
+        if _shapes(state['model']) != _shapes(self.model.state_dict()):
+            raise PetsError('this checkpoint is of another network', 'resume', 'Resume with the experiment that wrote it')
         if not 0 <= state['step'] <= self.config.epochs*self.steps: raise ValueError
-        self.step,self.loss_sum,self.history = state['step'], state['loss_sum'], [dict(row) for row in state['history']]
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as e: raise PetsError(f'its parts are not those of a training ({type(e).__name__})', 'resume', 'Begin anew') from None
+        for name,part in self._parts().items(): part.load_state_dict(state[name])
+        self.history = [dict(row) for row in state['history']]
+        self.step,self.loss_sum = state['step'],state['loss_sum']
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as e:
+        raise PetsError(f'its parts are not those of a training ({type(e).__name__})', 'resume', 'Begin anew') from None
+
+# %% ../nbs/10_training.ipynb #0ea2b006
+HEADS = dict(one_logit=lambda breeds: 1, two_logits=lambda breeds: 2, breeds=len)
+
+def build_model(
+    config:Config, # whose sections `model` and `training.seed` count
+    breeds:Sequence[str]=() # names in the order of the logits, for the head `breeds`
+)->ResNet: # on the CPU, freshly initialised
+    "The network of an experiment; the same seed gives the same weights."
+    m = config.model
+    with seeded(config.training.seed, 'weights'):
+        return ResNet(BLOCKS[m.block], m.layers, HEADS[m.head](breeds), m.zero_init_residual, m.width)
 
 # %% ../nbs/10_training.ipynb #96b3c330
 def overfit_batch(
@@ -281,10 +366,12 @@ def check_model(
     target:Tensor # (N,) class numbers
 )->tuple[Table,list[float]]: # stages with shapes, and the losses of one batch learnt by heart
     "A forward pass through every stage, then one batch overfitted; `PetsError` if either fails."
-    diary = summary(model, xb[:1])
+    table = summary(model, xb[:1])
     losses = overfit_batch(model, xb, target)
-    if not losses[-1] < 0.05: raise PetsError(f'one batch of {len(xb)} photos was not learnt by heart: its loss ended at {losses[-1]:.3g}', 'model', 'Check labels, normalisation and the loss')
-    return diary, losses
+    if not losses[-1] < 0.05:
+        raise PetsError(f'one batch of {len(xb)} photos was not learnt by heart: its loss ended at '
+            f'{losses[-1]:.3g}', 'model', 'Check labels, normalisation and the loss')
+    return table, losses
 
 # %% ../nbs/10_training.ipynb #fe337e69
 def find_lr(
@@ -294,21 +381,23 @@ def find_lr(
     steps:int=60 # of the test
 )->tuple[list,list,float]: # rates, smoothed losses, and a suggestion: a tenth of the rate at the lowest loss
     "The learning-rate range test of Smith 2017. Raises `PetsError` for a range that can't be."
-    if steps < 2 or not 0 < low < high: raise PetsError(f'{steps} steps from {low} to {high}', 'find_lr', 'Take two steps or more, and 0 < low < high')
-    saved = {k: v.clone() if isinstance(v, Tensor) else v for k,v in trainer.model.state_dict().items()}
+    if steps < 2 or not 0 < low < high:
+        raise PetsError(f'{steps} steps from {low} to {high}', 'find_lr', 'Take two steps or more, and 0 < low < high')
+    before = copy.deepcopy(trainer.model.state_dict())
     optimizer = type(trainer.optimizer)([{**g, 'lr': low} for g in trainer.optimizer.param_groups])
-    rates,losses = [],[]
-    for i in range(steps):
-        for g in optimizer.param_groups: g['lr'] = low*(high/low)**(i/(steps-1))
-        xb,idx = trainer.batches.batch(*divmod(i, trainer.steps))
-        trainer.model.train()
-        with autocast(trainer.device, trainer.precision): logits = trainer.model(xb)
-        loss = trainer.loss(logits, trainer.target[idx.to(trainer.device)])
-        optimizer.zero_grad(); loss.backward(); optimizer.step()
-        losses.append(loss.item() if not losses else 0.8*losses[-1] + 0.2*loss.item()); rates.append(optimizer.param_groups[0]['lr'])
-        if not losses[-1] < 4*min(losses): break
-    trainer.model.load_state_dict(saved)
-    return rates, losses, rates[losses.index(min(losses))]/10
+    rates,losses = [low*(high/low)**(i/(steps-1)) for i in range(steps)],[]
+    trainer.model.train()
+    try:
+        for i,rate in enumerate(rates):
+            for g in optimizer.param_groups: g['lr'] = rate
+            xb,idx = trainer.batches.batch(*divmod(i, trainer.steps))
+            with autocast(trainer.device, trainer.precision): logits = trainer.model(xb)
+            loss = trainer.loss(logits, trainer.target[idx.to(trainer.device)])
+            optimizer.zero_grad(); loss.backward(); optimizer.step()
+            losses.append(0.8*losses[-1] + 0.2*loss.item() if losses else loss.item())
+            if not losses[-1] < 4*min(losses): break
+    finally: trainer.model.load_state_dict(before)   # also after Ctrl-C
+    return rates[:len(losses)], losses, rates[losses.index(min(losses))]/10
 
 # %% ../nbs/10_training.ipynb #0feb65b5
 def plot_lr(
@@ -320,5 +409,6 @@ def plot_lr(
     fig,axs = new_figure(size=(5, 2.6))
     axs[0,0].plot(rates, losses, color=COLORS['dog'])
     axs[0,0].axvline(suggestion, color=COLORS['cat'], ls='--')
-    axs[0,0].set(xscale='log', xlabel='learning rate', ylabel='loss, smoothed', ylim=(.9*min(losses), 2*losses[0]), title=f'suggested, dashed: {suggestion:.1e}')
+    axs[0,0].set(xscale='log', xlabel='learning rate', ylabel='loss, smoothed',
+        ylim=(.9*min(losses), 2*losses[0]), title=f'suggested, dashed: {suggestion:.1e}')
     return fig
