@@ -11,17 +11,16 @@ from common import parser, report
 from explorers import percentiles, plot
 from test_explorers import FLAGS, explorer, find_chromium, notebook, run_all, server, watched
 
-CELL = """from importlib.resources import files
-from torchvision.models.resnet import Bottleneck, ResNet
-from resnet_pets.checkpoints import load_model
+CELL = """from torchvision.models.resnet import Bottleneck, ResNet
+from resnet_pets.classifier import Classifier
 from resnet_pets.core import seeded
 from resnet_pets.draw import BREEDS, draw_pet
 from resnet_pets.explorers import FeatureMapExplorer, GradCamExplorer
-from resnet_pets.pictures import Subject
 photo = draw_pet(BREEDS[0], 3, (300, 240)).image
 with seeded(0, 'network'): model = ResNet(Bottleneck, [3,4,23,3], num_classes=2).eval()
 """
-LARGE,SMALL = "look = Subject(model, 224, classes=['cat', 'dog'])", "look = load_model(files('resnet_pets')/'assets/tiny_pets.safetensors')"
+LARGE = "look = Classifier(model, classes=['cat', 'dog'])"
+SMALL = "look = Classifier.load('tiny_pets')"
 
 WATCH = """([controls, pictures]) => { const own = controls[0].bench = {};
     const start = () => Object.assign(own, {ms: null, start: performance.now(), left: new Set(pictures)});
@@ -39,13 +38,13 @@ def move(page, controls, turn, span)->float: # seconds
 
 def main():
     args = parser(__doc__).parse_args()
-    subject,rounds = (SMALL, 2) if args.quick else (LARGE, max(args.rounds, 60))
+    choice,rounds = (SMALL, 2) if args.quick else (LARGE, max(args.rounds, 60))
     from playwright.sync_api import sync_playwright
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as p:
         folder = Path(folder)
         path,reason = find_chromium(p)
         if path is None: raise SystemExit(f'there is no Chromium, and it could not be installed ({reason})')
-        (folder/'bench.ipynb').write_text(notebook(CELL+subject, 'FeatureMapExplorer(look, photo)', 'GradCamExplorer(look, photo)'))
+        (folder/'bench.ipynb').write_text(notebook(CELL+choice, 'FeatureMapExplorer(look, photo)', 'GradCamExplorer(look, photo)'))
         browser = p.chromium.launch(executable_path=path, args=FLAGS)
         with server(folder, 'jupyterlab', '--allow-root', '--IdentityProvider.token=', f'--ServerApp.root_dir={folder}') as address, watched(browser, viewport=dict(width=1300, height=2600)) as page:
             page.goto(f'{address}/lab/tree/bench.ipynb')
@@ -53,10 +52,10 @@ def main():
             run_all(page)
             maps,(channel,) = explorer(page, 'The strongest channels', '.jp-Cell-outputArea')
             heat,(a,b) = explorer(page, 'as depth grows', '.jp-Cell-outputArea')
-            tiles,film = (w.get_by_title(title) for w,title in ((maps, 'The strongest channels'), (heat, ' blocks')))
+            tiles,strip = (w.get_by_title(title) for w,title in ((maps, 'The strongest channels'), (heat, ' blocks')))
             def steps(output, letter=''): return [output.get_by_role('button', name=f'{word} block{letter}') for word in ('earlier', 'later')]
             parts = {'block (channel, tiles)': (steps(maps)[::-1], [channel, tiles]), 'opacity (channel)': ([maps.get_by_label('opacity')], [channel]), 'block A (map A)': (steps(heat, ' A'), [a]), 'block B (map B)': (steps(heat, ' B'), [b]),
-                'class A (map A, strip)': ([heat.get_by_label('class A')], [a, film]), 'method (map B, strip)': ([heat.get_by_label('method')], [b, film]), 'opacity of the heat (both maps, strip)': ([heat.get_by_label('opacity')], [a, b, film])}
+                'class A (map A, strip)': ([heat.get_by_label('class A')], [a, strip]), 'method (map B, strip)': ([heat.get_by_label('method')], [b, strip]), 'opacity of the heat (both maps, strip)': ([heat.get_by_label('opacity')], [a, b, strip])}
             parts = {name: [[part.element_handle() for part in side] for side in sides] for name,sides in parts.items()}
             for sides in parts.values(): page.evaluate(WATCH, sides)
             seconds = {name: [] for name in parts}

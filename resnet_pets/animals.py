@@ -155,9 +155,10 @@ def _flat(points): return points.ravel().tolist()
 
 @patch
 def _stroke(self:Pen, points, coat, width): # a line through pixels, `width` in skull radii
-    width = max(1, round(width*self.scale))
-    self.ink.line(_flat(points), fill=self.coats[coat], width=width)
+    pixels = max(1, round(width*self.scale))
+    self.ink.line(_flat(points), fill=self.coats[coat], width=pixels)
 
+# %% ../nbs/01a_animals.ipynb #ae76a6ad
 @patch
 def _paste(self:Pen, polygon, coat): # the part of a picture that lies in a polygon in pixels
     left,top = np.maximum(np.floor(polygon.min(0)).astype(int), 0).tolist()
@@ -449,13 +450,11 @@ def plot_drawings(
 
 # %% ../nbs/01a_animals.ipynb #c069
 def _frame(pen, bones, size, generator):
-    "Put the head where a photographer would have it: up, and towards the side the animal looks to."
-    w,h = size
-    ahead = pen.matrix[0, 0] > 0
-    # the smaller the animal, the more of its body fits behind the head
-    x = (generator.uniform(.84, 1.01)-1.9*pen.scale/min(size))*w
-    y = generator.uniform(.34, .5)*h
-    pen.offset = np.array([x if ahead else w-x, y])-pen.matrix@bones['head']
+    "Put the head where a photographer would: up, and ahead; behind a small one more body fits."
+    x = (generator.uniform(.84, 1.01)-1.9*pen.scale/min(size))*size[0]
+    y = generator.uniform(.34, .5)*size[1]
+    if pen.matrix[0, 0] <= 0: x = size[0]-x   # it looks to the left
+    pen.offset = np.array([x, y])-pen.matrix@bones['head']
 
 # %% ../nbs/01a_animals.ipynb #c070
 def draw_animal(

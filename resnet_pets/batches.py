@@ -63,7 +63,8 @@ class PhotoCache:
         return self.photos.shape[1]
     def __repr__(self):
         where = self.path or 'in memory'
-        return f'PhotoCache: {len(self)} photos of {self.size} px, {self.photos.nbytes/1e6:.1f} MB, {where}'
+        megabytes = f'{self.photos.nbytes/1e6:.1f} MB'
+        return f'PhotoCache: {len(self)} photos of {self.size} px, {megabytes}, {where}'
 
 # %% ../nbs/05_batches.ipynb #e58a9100
 def _sweep(folder): # half-written files that a killed process left
@@ -83,7 +84,7 @@ def _map_ahead(f, items:Sequence, ahead:int=64): # results in order; at most `ah
 
 # %% ../nbs/05_batches.ipynb #b3390f06
 def _write_cache(pets, size:int, crop_mode:str, crop_pct:float, path:Path)->None:
-    "Decode all photos into the .npy file `path`, their aspects and checksum into the .json beside it."
+    "Decode photos into the .npy file `path`; aspects and checksum go into the .json beside it."
     _sweep(path.parent)
     def square(pet):
         photo = open_photo(pet.path)
@@ -110,7 +111,8 @@ def _read_cache(
         about = json.loads(path.with_suffix('.json').read_text())
         aspect,photos = about['aspect'],np.load(path, mmap_mode='r')
         intact = (photos.shape, photos.dtype, len(aspect)) == (shape, np.uint8, shape[0])
-        if not intact or zlib.crc32(repr(aspect).encode(), zlib.crc32(photos)) != about['crc']: return None
+        if not intact or zlib.crc32(repr(aspect).encode(), zlib.crc32(photos)) != about['crc']:
+            return None
         return PhotoCache(photos, torch.tensor(aspect, dtype=torch.float32), path)
     except Exception: return None   # whatever it is: the photos are still there
 
@@ -118,17 +120,19 @@ def _read_cache(
 def photo_cache(
     pets:Sequence, # records with a `path`
     size:int, # pixels a side of the squares
-    crop_mode:str='squash', # as for `resize_square`; 'squash' for training, whose crops are made later
+    crop_mode:str='squash', # as for `resize_square`; 'squash' for training, which crops later
     crop_pct:float=1.0, # as for `resize_square`
     folder:str|Path|None=None # by default `cache_folder()`
 )->PhotoCache: # in the order of `pets`
-    "Decode all photos once and keep them; the second call finds them. Raises `PetsError` naming a photo that can't be read."
+    "Decode photos once and keep them. Raises `PetsError` naming a photo that can't be read."
     pets = list(pets)
-    if not pets: raise PetsError('there are no photos to decode', fix='Look at the folder with pets_check')
+    if not pets:
+        raise PetsError('there are no photos to decode', fix='Look at the folder with pets_check')
     path = Path(folder or cache_folder())/f'{cache_key(pets, size, crop_mode, crop_pct)}.npy'
     shape = (len(pets), size, size, 3)
     try:
-        if (cache := _read_cache(path, shape)) is None: _write_cache(pets, size, crop_mode, crop_pct, path)
+        if (cache := _read_cache(path, shape)) is None:
+            _write_cache(pets, size, crop_mode, crop_pct, path)
     except OSError as error:
         raise PetsError(f'decoded photos cannot be kept here ({error.strerror})', path.parent,
             'Set RESNET_PETS_CACHE to a folder with room') from error
@@ -180,8 +184,9 @@ def sample(
     matrices:Tensor, # (B,2,3) from `crop_matrices`
     size:int # pixels a side of the result
 )->Tensor: # (B,3,size,size) float in [0,1], on the device of `photos`
-    "Read all photos through their matrices, with bilinear interpolation; what lies outside is reflected."
-    if not len(photos): return torch.zeros(0, 3, size, size, device=photos.device)   # a process may get none
+    "Read photos through their matrices, bilinear; what lies outside is reflected."
+    if not len(photos):
+        return torch.zeros(0, 3, size, size, device=photos.device)   # a process may get none
     x = photos.permute(0, 3, 1, 2).float().contiguous()/255
     grid = F.affine_grid(matrices.to(x.device), (len(x), 3, size, size), align_corners=False)
     return F.grid_sample(x, grid, mode='bilinear', padding_mode='reflection', align_corners=False)
@@ -233,7 +238,8 @@ def erase(
         pixel = (torch.arange(n, device=x.device)+0.5)/n
         return (pixel >= start[:,None]) & (pixel < (start+length)[:,None])
     left,top,width,height = boxes.to(x.device).T
-    hole = inside(top, height, x.shape[2])[:,None,:,None] & inside(left, width, x.shape[3])[:,None,None,:]
+    hole = inside(top, height, x.shape[2])[:,None,:,None] & inside(left, width, x.shape[3])[:,None,
+        None,:]
     return torch.where(hole, x.mean((2, 3), keepdim=True), x)
 
 # %% ../nbs/05_batches.ipynb #12247095
@@ -243,7 +249,7 @@ def augment_batch(
     size:int, # pixels a side of the result
     how:Augmentation, # how far photos are varied
     generator:torch.Generator, # on the CPU
-    rows:slice=slice(None) # the part of the batch to make; each photo comes out as it would in the whole
+    rows:slice=slice(None) # the part of the batch to make, as it would be in the whole
 )->Tensor: # (P,3,size,size) float in [0,1], on the device of `photos`
     "Vary all photos of a batch at once, each in its own way."
     n,aspect = len(aspect),aspect.cpu()
@@ -269,7 +275,7 @@ class Batches:
         seed:int=0, # of order and variation
         device:str|torch.device='cpu', # where the batches shall be
         drop_last:bool=False, # leave out a last batch that is not full: yes in training
-        shard:tuple[int,int]=(0, 1) # (rank, world size): each process gets every n-th photo of a batch
+        shard:tuple[int,int]=(0, 1) # (rank, world size): a process gets every n-th photo
     ):
         self.cache,self.size,self.batch_size = cache,size,batch_size
         self.augment,self.seed,self.drop_last = augment,seed,drop_last
@@ -277,9 +283,11 @@ class Batches:
         rank,world_size = shard
         self.rows = slice(rank, None, world_size)
         if augment is None and cache.size != size:
-            raise PetsError(f'the cache holds squares of {cache.size} px', 'size', f'Make it with photo_cache(..., {size})')
+            raise PetsError(f'the cache holds squares of {cache.size} px', 'size',
+                f'Make it with photo_cache(..., {size})')
         if not len(self):
-            raise PetsError(f'{len(cache)} photos do not fill one batch of {batch_size}', 'batch_size',
+            raise PetsError(f'{len(cache)} photos do not fill one batch of {batch_size}',
+                'batch_size',
                 f'Take {max(len(cache), 1)} or fewer')
     def __len__(self):
         full = len(self.cache)/self.batch_size
@@ -287,7 +295,8 @@ class Batches:
     def __iter__(self): return self.epoch(0)
     def __repr__(self):
         how = 'as they are' if self.augment is None else 'shuffled and varied'
-        return f'Batches: {len(self)} of {self.batch_size} photos, {self.size} px, {how}, on {self.device}'
+        size = f'{len(self)} of {self.batch_size} photos, {self.size} px'
+        return f'Batches: {size}, {how}, on {self.device}'
 
 # %% ../nbs/05_batches.ipynb #9323f8e7
 @patch
@@ -306,14 +315,15 @@ def order(self:Batches,
 def batch(self:Batches,
     epoch:int, # from 0
     step:int # from 0 to len-1
-)->tuple[Tensor, Tensor]: # (P,3,size,size) normalised, on the device; (P,) positions in the cache, on the CPU
+)->tuple[Tensor, Tensor]: # (P,3,size,size) normalised; (P,) positions in the cache, on the CPU
     "One batch, or this process's part of it; it depends on nothing that ran before."
     idx = self.order(epoch, step)
     mine = idx[self.rows]
     photos = torch.from_numpy(self.cache.photos[mine.numpy()]).to(self.device)
     if self.augment is not None:
         generator = rng(self.seed, 'augment', epoch, step)
-        x = augment_batch(photos, self.cache.aspect[idx], self.size, self.augment, generator, self.rows)
+        x = augment_batch(photos, self.cache.aspect[idx], self.size, self.augment, generator,
+            self.rows)
         x = normalize_pixels(x, self.mean, self.std)
     else: x = normalize(photos, self.mean, self.std)
     return x.contiguous(memory_format=torch.channels_last), mine

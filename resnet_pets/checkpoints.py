@@ -4,25 +4,17 @@
 
 # %% ../nbs/09_checkpoints.ipynb #9755392d
 from __future__ import annotations
-import errno, os, pickle, platform, time, zipfile
+import os, pickle, platform, time, zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
-from .core import PetsError, atomic_write, write_text
+from .core import PetsError, atomic_write, disk_errors, write_text
 from .processes import is_main_process
 
 # %% auto #0
-__all__ = ['disk_errors', 'save_state', 'load_state', 'lock_folder']
-
-# %% ../nbs/09_checkpoints.ipynb #0e93a281
-@contextmanager
-def disk_errors()->Iterator[None]:
-    "A full disk is an `OSError`, whoever writes; torch and safetensors have errors of their own for it."
-    try: yield
-    except (RuntimeError, SafetensorError) as e: raise OSError(errno.ENOSPC, 'the disk is full, or failed') from e
+__all__ = ['save_state', 'load_state', 'lock_folder']
 
 # %% ../nbs/09_checkpoints.ipynb #53a76360
 def save_state(
@@ -37,19 +29,24 @@ def save_state(
 def load_state(
     path:str|Path # a file that `save_state` wrote
 )->dict: # its tensors on the CPU
-    "Read a training's state without executing pickled code. Raises `PetsError` for anything that is not one."
+    "Read a training's state without executing pickled code; `PetsError` for anything else."
     path = Path(path)
-    if not path.is_file(): raise PetsError('no checkpoint to resume from', path, 'Start the training without resuming')
+    if not path.is_file():
+        raise PetsError('no checkpoint to resume from', path, 'Start the training without resuming')
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
-        with zipfile.ZipFile(path) as parts: damaged = parts.testzip()   # torch does not look at their checksums
+        with zipfile.ZipFile(path) as parts:
+            damaged = parts.testzip()   # torch does not look at their checksums
     except pickle.UnpicklingError:
         raise PetsError('this checkpoint holds more than numbers and text; it was not opened', path,
             'Use a checkpoint that this project wrote') from None
     except Exception as e:
-        raise PetsError(f'not a readable checkpoint ({type(e).__name__})', path, 'Start the training anew') from None
-    if damaged: raise PetsError('damaged: a checksum in it is not right', path, 'Start the training anew')
-    if not isinstance(state, dict): raise PetsError('not a training state', path, 'Begin anew without resuming')
+        raise PetsError(f'not a readable checkpoint ({type(e).__name__})', path,
+            'Start the training again') from None
+    if damaged:
+        raise PetsError('damaged: a checksum in it is not right', path, 'Start the training again')
+    if not isinstance(state, dict):
+        raise PetsError('not a training state', path, 'Begin again without resuming')
     return state
 
 # %% ../nbs/09_checkpoints.ipynb #d421f7f0
@@ -57,7 +54,7 @@ def load_state(
 def lock_folder(
     folder:str|Path # of a run
 )->Iterator[None]:
-    "Lock a folder for this process; `PetsError` names the process that has it. Of several processes the main one locks for all."
+    "Lock a folder for this job; `PetsError` names the process that has it."
     folder = Path(folder).resolve()
     who = folder.with_name(f'.{folder.name}.lock.txt')
     lock = FileLock(folder.with_name(f'.{folder.name}.lock'), is_singleton=True)
@@ -69,14 +66,16 @@ def lock_folder(
     try: lock.acquire(timeout=0)
     except Timeout:
         holder = who.read_text(encoding='utf-8') if who.exists() else 'another process'
-        raise PetsError(f'in use by {holder}', folder, 'Wait until it has ended, or take another folder') from None
+        raise PetsError(f'in use by {holder}', folder,
+            'Wait until it has ended, or take another folder') from None
     try:
         since = time.strftime('%Y-%m-%d %H:%M:%S')
         write_text(who, f'process {os.getpid()} on {platform.node()}, since {since}')
         yield
     finally:
         who.unlink(missing_ok=True)
-        with suppress(OSError): Path(lock.lock_file).unlink()   # while it is ours; Windows does not allow that
+        with suppress(OSError):
+            Path(lock.lock_file).unlink()   # while it is ours; Windows does not allow that
         lock.release()
         if new:
             with suppress(OSError): folder.parent.rmdir()   # if it is still empty

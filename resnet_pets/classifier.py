@@ -17,11 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn, Tensor
 from tqdm import tqdm
-from .core import PetsError, Table, atomic_write, eval_mode, nearest
+from .core import PetsError, Table, atomic_write, disk_errors, eval_mode, nearest
 from .config import Section
 from .photos import list_photos, normalize, open_photo, resize_square
 from .resnet import BLOCKS, ResNet
-from .checkpoints import disk_errors
 from .gradcam import class_probabilities, class_scores
 
 # %% auto #0
@@ -33,7 +32,8 @@ SPECIES = ('cat', 'dog')
 def _dog_mask(species, n:int)->Tensor: # (n,) bool
     dog = torch.as_tensor(species)
     if dog.shape != (n,):
-        raise PetsError(f'{dog.numel()} species for {n} logits', 'species', 'Give a 0 or 1 for each logit')
+        raise PetsError(f'{dog.numel()} species for {n} logits', 'species',
+            'Give a 0 or 1 for each logit')
     if set(dog.tolist()) != {0, 1}:
         raise PetsError(f'it holds {sorted(set(dog.tolist()))}', 'species',
             'It must hold 0 (cat) and 1 (dog), each at least once')
@@ -42,15 +42,17 @@ def _dog_mask(species, n:int)->Tensor: # (n,) bool
 # %% ../nbs/07b_classifier.ipynb #bb057176
 def species_logit(
     logits:Tensor, # (N,1), (N,2) cat and dog, or (N,K)
-    species:Sequence[int]|None=None # (K,) of each class, 0 cat or 1 dog; not needed for 1 or 2 logits
+    species:Sequence[int]|None=None # (K,) 0 cat or 1 dog; not needed for 1 or 2 logits
 )->Tensor: # (N,) float32, dog minus cat; its sigmoid is the probability of a dog
-    "One logit for the species from a head of 1, 2 or K logits; differentiable. Raises `PetsError` if the two do not fit."
+    "One logit for the species, differentiable; `PetsError` if logits and species do not fit."
     if logits.ndim != 2:
-        raise PetsError(f'logits of shape {tuple(logits.shape)}', 'species_logit', 'They must be (photos, logits)')
+        raise PetsError(f'logits of shape {tuple(logits.shape)}', 'species_logit',
+            'They must be (photos, logits)')
     logits,n = logits.float(),logits.shape[1]
     if n == 1: return logits[:,0]
     if species is None and n > 2:
-        raise PetsError(f'which of the {n} logits are dogs?', 'species_logit', 'Pass species, a 0 or 1 for each')
+        raise PetsError(f'which of the {n} logits are dogs?', 'species_logit',
+            'Pass species, a 0 or 1 for each')
     dog = _dog_mask((0, 1) if species is None else species, n).to(logits.device)
     def total(which): return logits.masked_fill(~which, float('-inf')).logsumexp(1)
     return total(dog) - total(~dog)
@@ -59,14 +61,14 @@ def species_logit(
 IMAGENET_MEAN,IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 class Classifier(nn.Module):
-    "A network, the input it takes and the classes it tells apart. Raises `PetsError` for values that can't be."
+    "A network, the input it takes and the classes it tells apart."
     def __init__(self,
         network:nn.Module, # (N,3,S,S) to (N,K) logits
         size:int=224, # S, pixels a side of its input
         mean:Sequence[float]=IMAGENET_MEAN, # of the channels, in [0,1]
         std:Sequence[float]=IMAGENET_STD, # of the channels
-        classes:Sequence[str]|None=None, # names of the K logits; of a single one (negative, positive)
-        species:Sequence[int]|None=None, # of each class, 0 cat or 1 dog; None: the classes are something else
+        classes:Sequence[str]|None=None, # names of the logits; of one (negative, positive)
+        species:Sequence[int]|None=None, # of each class, 0 cat or 1 dog; None: neither
         crop_mode:str='center', # see `resize_square`
         crop_pct:float=1.0, # see `resize_square`
         flip:bool=False # average the logits with those of the mirrored photo
@@ -88,19 +90,23 @@ class Classifier(nn.Module):
     def __repr__(self):
         n = sum(p.numel() for p in self.network.parameters())
         names = 'classes by number' if self.classes is None else f'{len(self.classes)} classes'
-        return f'Classifier: {type(self.network).__name__} of {n:,} parameters, {self.size} px, {names}'
+        kind = type(self.network).__name__
+        return f'Classifier: {kind} of {n:,} parameters, {self.size} px, {names}'
 
 # %% ../nbs/07b_classifier.ipynb #4f81a58b
 def _check_input(network, size, mean, std):
     if not isinstance(network, nn.Module):
         raise PetsError(f'{type(network).__name__} is no network', 'network', 'Give an nn.Module')
     if type(size) is not int or size < 1:
-        raise PetsError(f'{size!r} is no whole number above 0', 'size', 'Give the side of the input in pixels, such as 224')
+        raise PetsError(f'{size!r} is no whole number above 0', 'size',
+            'Give the side of the input in pixels, such as 224')
     for name,v in dict(mean=mean, std=std).items():
         if np.shape(v) != (3,):
-            raise PetsError(f'{v!r} is not one number for each channel', name, 'Give three, for red, green and blue')
+            raise PetsError(f'{v!r} is not one number for each channel', name,
+                'Give three, for red, green and blue')
     if not (0 <= np.min(mean) and np.max(mean) <= 1 and 0 < np.min(std) and np.max(std) <= 1):
-        raise PetsError(f'{tuple(mean)} and {tuple(std)} do not fit pixels between 0 and 1', 'mean and std',
+        raise PetsError(f'{tuple(mean)} and {tuple(std)} do not fit pixels between 0 and 1',
+            'mean and std',
             'Divide them by 255 if they are of bytes')
 
 # %% ../nbs/07b_classifier.ipynb #d0b51529
@@ -148,7 +154,8 @@ def species_logit(self:Classifier,
 )->Tensor: # (N,) dog minus cat
     "The logit of a dog. Raises `PetsError` if the classes are no cats and dogs."
     if self.species is None:
-        raise PetsError('its classes are not known to be cats or dogs', 'species', 'Give Classifier(..., species=[...]), a 0 or 1 for each class')
+        raise PetsError('its classes are not known to be cats or dogs', 'species',
+            'Give Classifier(..., species=[...]), a 0 or 1 for each class')
     return species_logit(logits, self.species)
 
 # %% ../nbs/07b_classifier.ipynb #24d39720
@@ -160,24 +167,28 @@ def has_breeds(self:Classifier)->bool:
 @patch
 def _count(self:Classifier)->int: # of classes, by a dry run
     try:
-        with torch.no_grad(), eval_mode(self): logits = self(torch.zeros(1, 3, self.size, self.size, device=self.device))
+        with torch.no_grad(), eval_mode(self):
+            logits = self(torch.zeros(1, 3, self.size, self.size, device=self.device))
         return class_scores(logits).shape[1]
     except PetsError: raise
     except Exception as e:
-        raise PetsError(f'the network refuses a photo of 3×{self.size}×{self.size} float32 ({e})', type(self.network).__name__,
+        raise PetsError(f'the network refuses a photo of 3×{self.size}×{self.size} float32 ({e})',
+            type(self.network).__name__,
             'Give the size it takes, Classifier(network, size=…), and weights in float32') from e
 
 @patch(as_prop=True)
 def names(self:Classifier)->list[str]: # (C), each another one
-    "What can be asked about: cat and dog and the breeds, or the classes. Raises `PetsError` if `classes` are not as many as the logits."
+    "Cat, dog and breeds, or the classes. `PetsError` if `classes` are not as many as the logits."
     if not hasattr(self, '_names'):
         n = self._count()
         names = self.classes or [f'class {i}' for i in range(n)]
-        if len(names) != n: raise PetsError(f'{len(names)} names for {n} classes', 'classes', 'Give one for each')
+        if len(names) != n:
+            raise PetsError(f'{len(names)} names for {n} classes', 'classes', 'Give one for each')
         if self.species: names = [*SPECIES, *(names if self.has_breeds else ())]
         times = Counter(names)
         unique = [f'{name} ({i})' if times[name] > 1 else name for i,name in enumerate(names)]
-        self._names = unique if len(set(unique)) == len(names) else [f'{i}: {name}' for i,name in enumerate(names)]
+        self._names = unique if len(set(unique)) == len(names) else [f'{i}: {name}' for i,
+            name in enumerate(names)]
     return self._names
 
 # %% ../nbs/07b_classifier.ipynb #02bd86a3
@@ -185,7 +196,7 @@ def names(self:Classifier)->list[str]: # (C), each another one
 def class_scores(self:Classifier,
     logits:Tensor # (N,K)
 )->Tensor: # (N,C), a column for each of `names`; differentiable
-    "The score of everything that can be asked about: of cat and dog −z and z, of a class its logit."
+    "The score of everything that has a name: of cat and dog −z and z, of a class its logit."
     if self.species is None: return class_scores(logits)
     z = self.species_logit(logits)[:,None]
     return torch.cat([-z, z, *([logits.float()] if self.has_breeds else [])], 1)
@@ -194,7 +205,7 @@ def class_scores(self:Classifier,
 def class_probabilities(self:Classifier,
     logits:Tensor # (N,K)
 )->Tensor: # (N,C), a column for each of `names`
-    "The probability of everything that can be asked about; species and breeds each add up to 1."
+    "The probability of everything that has a name; species and breeds each add up to 1."
     if self.species is None: return class_probabilities(logits)
     z = self.species_logit(logits)[:,None]
     breeds = [class_probabilities(logits)] if self.has_breeds else []
@@ -205,15 +216,17 @@ def class_probabilities(self:Classifier,
 def target(self:Classifier,
     name:str|Sequence[str] # one of `names`, or one for each photo
 ): # logits (N,K) → (N,) scores
-    "What an explanation of this class explains, for use as the target of `grad_cam`. Raises `PetsError` for an unknown name."
+    "The score of a class, for use as the target of `grad_cam`. `PetsError` for an unknown name."
     wanted = [name] if isinstance(name, str) else list(name)
     for w in wanted:
         if w not in self.names: raise PetsError(f"no class '{w}'", 'target', nearest(w, self.names))
     columns = torch.tensor([self.names.index(w) for w in wanted])
     def scores(logits):
         if len(columns) not in (1, len(logits)):
-            raise PetsError(f'{len(columns)} classes for {len(logits)} photos', 'target', 'Give one for all, or one for each photo')
-        return self.class_scores(logits).gather(1, columns.to(logits.device).expand(len(logits))[:,None])[:,0]
+            raise PetsError(f'{len(columns)} classes for {len(logits)} photos', 'target',
+                'Give one for all, or one for each photo')
+        return self.class_scores(logits).gather(1,
+            columns.to(logits.device).expand(len(logits))[:,None])[:,0]
     return scores
 
 # %% ../nbs/07b_classifier.ipynb #ac1ec807
@@ -222,17 +235,19 @@ def _answers(self:Classifier, logits:Tensor, top:int)->list[dict]: # a row for e
     rows = [{} for _ in logits]
     if self.species:
         z = self.species_logit(logits)
-        for row,v,p in zip(rows, z.tolist(), z.sigmoid().tolist()): row |= dict(species=SPECIES[int(v > 0)], p_dog=p)
+        for row,v,p in zip(rows, z.tolist(), z.sigmoid().tolist()):
+            row |= dict(species=SPECIES[int(v > 0)], p_dog=p)
         if not self.has_breeds: return rows
     names = self.names[2:] if self.species else self.names
     likeliest = class_probabilities(logits).topk(min(top, len(names)))
     for row,values,indices in zip(rows, likeliest.values.tolist(), likeliest.indices.tolist()):
-        for k,(p,i) in enumerate(zip(values, indices), 1): row |= {f'top_{k}': names[i], f'p_{k}': p}
+        for k,(p,i) in enumerate(zip(values, indices), 1):
+            row |= {f'top_{k}': names[i], f'p_{k}': p}
     return rows
 
 @patch
 @torch.inference_mode()
-def _rows(self:Classifier, photos:list[tuple[str, Any]], flip, top)->list[dict]: # of names and photos
+def _rows(self:Classifier, photos:list[tuple], flip, top)->list[dict]: # of (name, photo)
     squares,errors = [],[]
     for name,photo in photos:
         try: squares.append(self.square(photo, '' if isinstance(photo, (str, Path)) else name))
@@ -253,7 +268,7 @@ def predict(self:Classifier,
     top:int=3, # so many of the likeliest breeds or classes
     batch_size:int=32 # photos in memory at once
 )->Table: # file, species, p_dog, top_1, p_1, …, error: a row for each photo, in order
-    "What the network says of photos. A photo that can't be read gets a row that says so in `error`."
+    "What the network says of photos. The row of a photo that can't be read has an `error`."
     if isinstance(photos, Mapping): named = list(photos.items())
     else:
         named = [(str(p) if isinstance(p, (str, Path)) else f'photo {i}', p)
@@ -294,15 +309,18 @@ def _checksum(weights:dict, context:dict)->int: # of all that a file holds
 def save(self:Classifier,
     path:str|Path # a .safetensors file
 )->Path: # the same path
-    "Write the weights as safetensors, with all the rest as metadata, whole or not at all. Raises `PetsError` unless the network is a `ResNet`."
+    "Write weights and all the rest as safetensors. `PetsError` unless the network is a `ResNet`."
     if not isinstance(self.network, ResNet):
-        raise PetsError(f'{type(self.network).__name__} cannot be built again from a file', 'save', 'Save its state_dict, or export it')
+        raise PetsError(f'{type(self.network).__name__} cannot be built again from a file', 'save',
+            'Save its state_dict, or export it')
     mean,std = ([round(v, 7) for v in t.tolist()] for t in (self.mean, self.std))
-    context = dict(network=self.network.architecture, size=self.size, mean=mean, std=std, classes=self.classes,
+    context = dict(network=self.network.architecture, size=self.size, mean=mean, std=std,
+        classes=self.classes,
         species=self.species, crop_mode=self.crop_mode, crop_pct=self.crop_pct, flip=self.flip)
     weights = {k: v.detach().cpu().contiguous() for k,v in self.network.state_dict().items()}
     metadata = json.dumps(context | dict(checksum=_checksum(weights, context)))
-    with atomic_write(path) as tmp, disk_errors(): save_file(weights, tmp, metadata=dict(resnet_pets=metadata))
+    with atomic_write(path) as tmp, disk_errors():
+        save_file(weights, tmp, metadata=dict(resnet_pets=metadata))
     return Path(path)
 
 # %% ../nbs/07b_classifier.ipynb #6171cab1
@@ -317,13 +335,16 @@ def _read(path:Path)->tuple[dict, dict]: # weights and context
             context = (f.metadata() or {}).get('resnet_pets')
             weights = {k: f.get_tensor(k) for k in f.keys()}
     except (SafetensorError, OSError) as e:
-        raise PetsError(f'not a readable safetensors file ({e})', path, 'Copy it again, or save it again') from None
+        raise PetsError(f'not a readable safetensors file ({e})', path,
+            'Copy it again, or save it again') from None
     if context is None:
-        raise PetsError('these weights come without their classifier', path, '`load_weights` reads them into a network that you build')
+        raise PetsError('these weights come without their classifier', path,
+            '`load_weights` reads them into a network that you build')
     context = json.loads(context)
     checksum = context.pop('checksum', None) if isinstance(context, dict) else None
     if checksum not in (None, _checksum(weights, context)):
-        raise PetsError('damaged: its checksum is not right', path, 'Copy it again, or save it again')
+        raise PetsError('damaged: its checksum is not right', path,
+            'Copy it again, or save it again')
     return weights, context
 
 # %% ../nbs/07b_classifier.ipynb #21c46dde
@@ -336,7 +357,8 @@ def load(cls:Classifier,
     "Read a classifier. Anything but such a file raises `PetsError`."
     path = shipped().get(str(source)) or Path(source)
     if not path.is_file():
-        raise PetsError('no such file or shipped network', path, f"{nearest(str(source), shipped())}. Or train a run first")
+        raise PetsError('no such file or shipped network', path,
+            f"{nearest(str(source), shipped())}. Or train a run first")
     try:
         weights,context = _read(path)
         context = dict(_Context.model_validate(context))
@@ -348,7 +370,8 @@ def load(cls:Classifier,
         network.load_state_dict(weights, assign=True)
         return cls(network, **context).eval()
     except (ValueError, RecursionError):
-        raise PetsError('its weights and its description do not fit each other', path, 'Train it again with this version') from None
+        raise PetsError('its weights and its description do not fit each other', path,
+            'Train it again with this version') from None
 
 # %% ../nbs/07b_classifier.ipynb #a108d8d8
 @patch(as_prop=True)
@@ -359,5 +382,5 @@ def unwrapped(self:Classifier)->nn.Module:
 def as_classifier(
     model:Any # a `Classifier`, or a network
 )->Classifier:
-    "A `Classifier` as it is, a network with the defaults of one; raises `PetsError` for anything else."
+    "A `Classifier` as it is, a network with the defaults of one; else `PetsError`."
     return model if isinstance(model, Classifier) else Classifier(model)

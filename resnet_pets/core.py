@@ -4,18 +4,18 @@
 
 # %% ../nbs/00_core.ipynb #db2c42c4
 from __future__ import annotations
-import difflib, hashlib, io, os, tempfile, time
+import difflib, errno, hashlib, io, os, tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, torch
 from torch import nn
 from matplotlib.figure import Figure
+from safetensors import SafetensorError
 
 # %% auto #0
-__all__ = ['PRECISIONS', 'COLORS', 'STYLE', 'visible', 'PetsError', 'nearest', 'atomic_write', 'write_text', 'rng', 'seeded',
-           'pick_device', 'autocast', 'step_seconds', 'pick_precision', 'eval_mode', 'Table', 'new_figure',
-           'save_figure']
+__all__ = ['PRECISIONS', 'COLORS', 'STYLE', 'visible', 'PetsError', 'nearest', 'atomic_write', 'disk_errors', 'write_text', 'rng',
+           'seeded', 'pick_device', 'autocast', 'pick_precision', 'eval_mode', 'Table', 'new_figure', 'save_figure']
 
 # %% ../nbs/00_core.ipynb #c1582d56
 def visible(
@@ -73,6 +73,14 @@ def atomic_write(
     finally:
         if tmp: tmp.unlink(missing_ok=True)
 
+# %% ../nbs/00_core.ipynb #9f0769b3
+@contextmanager
+def disk_errors()->Iterator[None]:
+    "A full disk is an `OSError`; torch and safetensors raise errors of their own for it."
+    try: yield
+    except (RuntimeError, SafetensorError) as e:
+        raise OSError(errno.ENOSPC, 'the disk is full, or failed') from e
+
 # %% ../nbs/00_core.ipynb #b0f00c71
 def write_text(
     path:str|Path, # the file
@@ -126,38 +134,20 @@ def autocast(
     "Context in which matrix products and convolutions run in `precision`, the rest in fp32."
     return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != 'fp32')
 
-# %% ../nbs/00_core.ipynb #1a612147
-def step_seconds(
-    device:torch.device, # where
-    precision:str, # 'fp32' or 'bf16'
-    repeats:int=3 # timed steps after one to warm up; the fastest counts
-)->float: # seconds
-    "Time one training step of a small stack of convolutions."
-    layout = dict(device=device, memory_format=torch.channels_last)
-    with seeded(0, 'step_seconds'):
-        net = nn.Sequential(*[nn.Conv2d(128, 128, 3, padding=1) for _ in range(4)]).to(**layout)
-        x = torch.rand(8, 128, 16, 16).to(**layout)
-    best = float('inf')
-    for _ in range(repeats+1):   # the first one warms up
-        start = time.perf_counter()
-        with autocast(device, precision): loss = net(x).float().square().mean()
-        loss.backward(); loss.item()
-        best = min(best, time.perf_counter()-start)
-    return best
-
 # %% ../nbs/00_core.ipynb #ea4e018c
 def pick_precision(
     name:str, # 'auto', 'fp32', 'bf16' or 'fp16'
     device:torch.device # where training will run
 )->str: # 'fp32', 'bf16' or 'fp16'
-    "The precision of that name; 'auto' is bf16 or else fp16 on CUDA, the faster one elsewhere."
+    "The precision of that name; 'auto' is bf16 where the hardware has it, else fp16 on CUDA."
     if name in PRECISIONS: return name
     if name != 'auto':
         fix = nearest(name, ['auto', *PRECISIONS])
         raise PetsError(f"unknown precision '{name}'", 'precision', fix)
     if device.type == 'cuda':
         return 'bf16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'fp16'
-    return 'bf16' if step_seconds(device, 'bf16') < step_seconds(device, 'fp32') else 'fp32'
+    able = getattr(torch.cpu, 'get_capabilities', dict)() if device.type == 'cpu' else {}
+    return 'bf16' if any('bf16' in name and has for name,has in able.items()) else 'fp32'
 
 # %% ../nbs/00_core.ipynb #ecdb62f4
 @contextmanager

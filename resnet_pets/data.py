@@ -43,12 +43,14 @@ class Pet:
 def read_box(
     path:str|Path # an XML file of `annotations/xmls`
 )->tuple: # pixels (xmin, ymin, xmax, ymax)
-    "Read the first box of an annotation in the Pascal VOC format; raises `PetsError` if there is none."
+    "The first box of an annotation in the Pascal VOC format; `PetsError` if there is none."
     try:
         box = ElementTree.parse(path).find('.//bndbox')
         return tuple(int(float(box.find(k).text)) for k in ('xmin','ymin','xmax','ymax'))
-    except (ElementTree.ParseError, AttributeError, TypeError, ValueError, OverflowError, LookupError):
-        raise PetsError('no box can be read from it', path, 'Unpack the annotations again, or delete this file') from None
+    except (ElementTree.ParseError, AttributeError, TypeError, ValueError, OverflowError,
+        LookupError):
+        raise PetsError('no box can be read from it', path,
+            'Unpack the annotations again, or delete this file') from None
 
 # %% ../nbs/03_data.ipynb #539c5109
 def name_breed(
@@ -62,12 +64,15 @@ def _tells_species(name): return name[:1].upper() != name[:1].lower()
 def name_species(
     name:str # a photo's name
 )->int: # 0 cat, 1 dog
-    "The species by the data set's naming rule: cats' names start with a capital, dogs' with a small letter."
-    if not _tells_species(name): raise PetsError('the name starts with no letter that is large or small, so it tells no species', name, 'Cats: Capital_1.jpg; dogs: small_1.jpg')
+    "The species by the data set's naming rule: only cats' names start with a capital letter."
+    if not _tells_species(name):
+        raise PetsError('the name does not start with a large or a small letter, so it tells no '
+            'species', name, 'Cats: Capital_1.jpg; dogs: small_1.jpg')
     return int(not name[0].isupper())
 
 # %% ../nbs/03_data.ipynb #4b0f0f0c
-def _is_plain(name): return name.isprintable() and not set(name) & set('/\\') and name not in ('.', '..')
+def _is_plain(name):
+    return name.isprintable() and not set(name) & set('/\\') and name not in ('.', '..')
 
 def _row_fault(words, seen):
     if not _is_plain(words[0]): return f"'{words[0]}' is no name of a photo"
@@ -79,46 +84,58 @@ def _row_fault(words, seen):
 def read_rows(
     path:str|Path # `list.txt`, `trainval.txt` or `test.txt`
 )->dict: # name → species, 0 cat or 1 dog; empty if there is no such file
-    "Read one of the data set's lists; raises `PetsError` with file and line for a line it cannot take."
+    "Read one of the data set's lists; `PetsError` names file and line of a bad one."
     rows = {}
     data = Path(path).read_bytes() if Path(path).is_file() else b''
     try: text = data.decode('utf-8-sig')
-    except UnicodeDecodeError as e: raise PetsError('not text in UTF-8', f"{path} line {data[:e.start].count(10)+1}", 'Save the list as UTF-8') from None
+    except UnicodeDecodeError as e:
+        raise PetsError('not text in UTF-8', f"{path} line {data[:e.start].count(10)+1}",
+            'Save the list as UTF-8') from None
     for i,line in enumerate(text.splitlines(), 1):
         words = line.split('#')[0].split()
         if not words: continue
         fault = _row_fault(words, rows)
-        if fault: raise PetsError(fault, f'{path} line {i}', 'A line reads: NAME CLASS SPECIES BREED, with species 1 for a cat and 2 for a dog')
+        if fault:
+            raise PetsError(fault, f'{path} line {i}',
+                'A line reads: NAME CLASS SPECIES BREED, with species 1 for a cat and 2 for a dog')
         rows[words[0]] = int(words[2])-1
     return rows
 
 # %% ../nbs/03_data.ipynb #a56809f8
-def _listing(folder, endings): return [p for p in sorted(Path(folder).glob('[!.]*')) if p.suffix.lower() in endings]
+def _listing(folder, endings):
+    return [p for p in sorted(Path(folder).glob('[!.]*')) if p.suffix.lower() in endings]
 
 def _files(folder, endings): # name → file; of two files with one name the earlier ending wins
-    return {p.stem: p for p in sorted(_listing(folder, endings), key=lambda p: -endings.index(p.suffix.lower())) if p.is_file()}
+    found = sorted(_listing(folder, endings), key=lambda p: -endings.index(p.suffix.lower()))
+    return {p.stem: p for p in found if p.is_file()}
 
 # %% ../nbs/03_data.ipynb #4e8dec77
 def _named(folder): # photos in no list, by name
     names = sorted(_files(folder, PHOTO_ENDINGS))
     for n in names:
-        if not _is_plain(n): raise PetsError('the name of this file holds what cannot be printed', folder/n, 'Rename it')
+        if not _is_plain(n):
+            raise PetsError('the name of this file holds what cannot be printed', folder/n,
+                'Rename it')
     return names
 
 # %% ../nbs/03_data.ipynb #ad5997d0
 def read_splits(
     folder:str|Path # the data set
 )->dict: # name → (species, split)
-    "All listed names; without lists, those of the files in `images`. Raises `PetsError` if the lists contradict each other."
+    "All listed names, or without lists those of the files; `PetsError` for a contradiction."
     folder = Path(folder)
     trainval,test = (read_rows(folder/f'annotations/{s}.txt') for s in ('trainval', 'test'))
     listed = read_rows(folder/'annotations/list.txt') or {**trainval, **test}
     if not listed: return {n: (name_species(n), 'trainval') for n in _named(folder/'images')}
     fix = 'Unpack the official annotations again'
     for n in trainval:
-        if n in test: raise PetsError(f"'{n}' is in trainval.txt and in test.txt", folder/'annotations', fix)
-    splits = {**dict.fromkeys(trainval, 'trainval'), **dict.fromkeys(test, 'test')} or dict.fromkeys(listed, 'trainval')
-    for n in sorted(listed.keys() ^ splits.keys()): raise PetsError(f"'{n}' is not both in list.txt and in one of trainval.txt, test.txt", folder/'annotations', fix)
+        if n in test:
+            raise PetsError(f"'{n}' is in trainval.txt and in test.txt", folder/'annotations', fix)
+    splits = {**dict.fromkeys(trainval, 'trainval'),
+        **dict.fromkeys(test, 'test')} or dict.fromkeys(listed, 'trainval')
+    for n in sorted(listed.keys() ^ splits.keys()):
+        raise PetsError(f"'{n}' is not both in list.txt and in one of trainval.txt, test.txt",
+            folder/'annotations', fix)
     return {n: (species, splits[n]) for n,species in listed.items()}
 
 # %% ../nbs/03_data.ipynb #c1491bf5
@@ -127,8 +144,11 @@ def read_list(
 )->list[Pet]: # in the order of the list
     "A record for each listed photo, whether its file is there or not."
     folder = Path(folder)
-    photos,trimaps,xmls = (_files(folder/d, e) for d,e in (('images', PHOTO_ENDINGS), ('annotations/trimaps', ('.png',)), ('annotations/xmls', ('.xml',))))
-    return [Pet(n, photos.get(n, folder/f'images/{n}.jpg'), species, name_breed(n), split, trimaps.get(n), xmls.get(n))
+    photos = _files(folder/'images', PHOTO_ENDINGS)
+    trimaps = _files(folder/'annotations/trimaps', ('.png',))
+    xmls = _files(folder/'annotations/xmls', ('.xml',))
+    return [Pet(n, photos.get(n, folder/f'images/{n}.jpg'), species, name_breed(n), split,
+        trimaps.get(n), xmls.get(n))
         for n,(species,split) in read_splits(folder).items()]
 
 # %% ../nbs/03_data.ipynb #b3fb75d2
@@ -138,7 +158,9 @@ def read_pets(
     "A record for each listed photo that is there; raises `PetsError` if none is."
     pets = [p for p in read_list(folder) if p.path.is_file()]
     if pets: return pets
-    raise PetsError('no photos here' if Path(folder).is_dir() else 'no such folder', folder, 'Expected: images/NAME.jpg and, if there are any, annotations/{list,trainval,test}.txt. Without photos: data.source=official downloads some, data.source=drawn draws some')
+    raise PetsError('no photos here' if Path(folder).is_dir() else 'no such folder', folder,
+        'Expected: images/NAME.jpg and, if there are any, annotations/{list,trainval,test}.txt. '
+        'Without photos: data.source=official downloads some, data.source=drawn draws some')
 
 # %% ../nbs/03_data.ipynb #6e5a8a65
 def select(
@@ -155,13 +177,15 @@ def split_pets(
     seed:int=0 # another seed, another split
 )->list[Pet]: # in the same order, with 'train' or 'val' in place of 'trainval'
     "Divide 'trainval' into 'train' and 'val', breed by breed; each breed keeps a photo in 'train'."
-    if not 0 <= val_fraction < 1: raise PetsError(f'must lie in [0, 1), not {val_fraction}', 'val_fraction', 'Try 0.2')
+    if not 0 <= val_fraction < 1:
+        raise PetsError(f'must lie in [0, 1), not {val_fraction}', 'val_fraction', 'Try 0.2')
     breeds,split_of = defaultdict(list),{}
     for p in select(pets, 'trainval'): breeds[p.breed].append(p.name)
     for breed,names in breeds.items():
         n_val = min(int(len(names)*val_fraction + .5), len(names)-1)
         order = torch.randperm(len(names), generator=rng(seed, 'split', breed)).tolist()
-        for rank,i in enumerate(order): split_of[sorted(names)[i]] = 'val' if rank < n_val else 'train'
+        for rank,i in enumerate(order):
+            split_of[sorted(names)[i]] = 'val' if rank < n_val else 'train'
     return [replace(p, split=split_of.get(p.name, p.split)) for p in pets]
 
 # %% ../nbs/03_data.ipynb #f6e08e72
@@ -178,7 +202,8 @@ def breed_species(
     species = defaultdict(set)
     for p in pets: species[p.breed].add(p.species)
     for b,s in species.items():
-        if len(s) > 1: raise PetsError('listed as cat and as dog', b, 'Correct annotations/list.txt')
+        if len(s) > 1:
+            raise PetsError('listed as cat and as dog', b, 'Correct annotations/list.txt')
     return torch.tensor([min(species[b]) for b in breed_names(pets)], dtype=torch.long)
 
 # %% ../nbs/03_data.ipynb #3daca513
@@ -206,27 +231,33 @@ class Finding:
     fault:bool # or else a note
 
 # %% ../nbs/03_data.ipynb #bdf4e9f6
-ODD_MODES = dict(L='grey', LA='grey with transparency', CMYK='CMYK', P='palette', RGBA='with transparency')
+ODD_MODES = dict(L='grey', LA='grey with transparency', CMYK='CMYK', P='palette',
+    RGBA='with transparency')
 
 def find_odd(
     file:str, # its path
     facts:dict # from `inspect_photo`
 )->list[Finding]: # empty for an ordinary JPEG
     "What is wrong or unusual about one photo, taken by itself."
-    if facts['problem']: return [Finding('empty' if facts['problem'] == '0 bytes' else 'undecodable', file, facts['problem'], True)]
+    if facts['problem']:
+        return [Finding('empty' if facts['problem'] == '0 bytes' else 'undecodable', file,
+            facts['problem'], True)]
     found = []
-    if file.lower().endswith(('.jpg', '.jpeg')) and facts['format'] != 'JPEG': found.append(Finding('format', file, f"{facts['format']} content", False))
-    if facts['mode'] != 'RGB': found.append(Finding('mode', file, ODD_MODES.get(facts['mode'], facts['mode']), False))
+    if file.lower().endswith(('.jpg', '.jpeg')) and facts['format'] != 'JPEG':
+        found.append(Finding('format', file, f"{facts['format']} content", False))
+    if facts['mode'] != 'RGB':
+        found.append(Finding('mode', file, ODD_MODES.get(facts['mode'], facts['mode']), False))
     return found
 
 # %% ../nbs/03_data.ipynb #66bb2af5
 def find_twins(
     items:Iterable[tuple] # of (file, split, digest)
 )->list[Finding]: # one for each group of equal pictures
-    "Equal pictures: a fault across two splits, a note within one or where a copy is in no split ('')."
+    "Equal pictures: a fault across two splits, otherwise a note; a split of '' is none."
     groups = defaultdict(list)
     for file,split,digest in items: groups[digest].append((file, split))
-    return [Finding('twins', g[0][0], 'same pixels as '+', '.join(f for f,_ in g[1:]), len({s for _,s in g if s}) > 1)
+    return [Finding('twins', g[0][0], 'same pixels as '+', '.join(f for f,_ in g[1:]),
+        len({s for _,s in g if s}) > 1)
         for g in groups.values() if len(g) > 1]
 
 # %% ../nbs/03_data.ipynb #d2d8ec52
@@ -239,7 +270,8 @@ def find_misfits(
     def fault(kind, detail): found.append(Finding(kind, pet.name, detail, True))
     size,trimap = facts.get(pet.path, {}).get('size'), facts.get(pet.trimap, {})
     if trimap.get('problem'): fault('trimap', trimap['problem'])
-    elif size and trimap and trimap['size'] != size: fault('trimap', f"size {trimap['size']}, the photo's is {size}")
+    elif size and trimap and trimap['size'] != size:
+        fault('trimap', f"size {trimap['size']}, the photo's is {size}")
     try: pet.box
     except PetsError as e: fault('box', e.what)
     return found
@@ -263,13 +295,18 @@ class PhotoCheck:
     def passed(self)->bool:
         "Whether there is no fault; notes do no harm."
         return not self.faults
-    def __repr__(self): return f'{self.folder}: {len(self.faults)} faults, {len(self.notes)} notes\n{self.table}'+(f'\n{self.summary}' if self.findings else '')
+    def __repr__(self):
+        found = f'\n{self.summary}' if self.findings else ''
+        counts = f'{len(self.faults)} faults, {len(self.notes)} notes'
+        return f'{self.folder}: {counts}\n{self.table}{found}'
 
 # %% ../nbs/03_data.ipynb #83451c8d
 @patch(as_prop=True)
 def table(self:PhotoCheck)->Table: # species, breed, then numbers of photos
     "Counts of each breed, then of each species."
-    rows = [dict(species=s, breed='all', **{k: sum(r[k] for r in self.counts if r['species'] == s) for k in ('trainval','test','absent')}) for s in ('cat','dog')]
+    def total(species, k): return sum(r[k] for r in self.counts if r['species'] == species)
+    rows = [dict(species=s, breed='all') | {k: total(s, k) for k in ('trainval', 'test', 'absent')}
+        for s in ('cat', 'dog')]
     return Table([*self.counts, *rows])
 
 @patch(as_prop=True)
@@ -277,23 +314,28 @@ def summary(self:PhotoCheck)->Table: # one row a kind
     "The findings by kind: how many, and the first of them."
     kinds = Counter((not f.fault, f.kind) for f in self.findings)
     first = {(not f.fault, f.kind): f'{f.file} {f.detail}' for f in reversed(self.findings)}
-    return Table([dict(what='note' if note else 'fault', kind=kind, n=kinds[note, kind], first=first[note, kind]) for note,kind in sorted(kinds)])
+    return Table([dict(what='note' if note else 'fault', kind=kind, n=kinds[note, kind],
+        first=first[note, kind]) for note,kind in sorted(kinds)])
 
 @patch
 def to_dict(self:PhotoCheck)->dict: # ready for JSON
     "Everything in plain lists, dicts, strings and numbers."
-    return dict(folder=self.folder, passed=self.passed, counts=self.table.rows, faults=[vars(f) for f in self.faults], notes=[vars(f) for f in self.notes])
+    return dict(folder=self.folder, passed=self.passed, counts=self.table.rows,
+        faults=[vars(f) for f in self.faults], notes=[vars(f) for f in self.notes])
 
 # %% ../nbs/03_data.ipynb #893883b9
 def _misnamed(folder): # in any of the lists, the species column against the name
     for s in ('list', 'trainval', 'test'):
         for n,species in read_rows(folder/f'annotations/{s}.txt').items():
-            if _tells_species(n) and species != name_species(n): yield Finding('species', f'annotations/{s}.txt', f"{n} is listed as {('cat', 'dog')[species]} and named as the other", True)
+            if _tells_species(n) and species != name_species(n):
+                yield Finding('species', f'annotations/{s}.txt',
+                    f"{n} is listed as {('cat', 'dog')[species]} and named as the other", True)
 
 def _records(folder):
     try: return read_list(folder), list(_misnamed(folder))
     except PetsError as e: fault = Finding('lists', e.where, e.what, True)
-    pets = [Pet(p.stem, p, int(not p.stem[0].isupper()), name_breed(p.stem), 'trainval') for p in _listing(folder/'images', PHOTO_ENDINGS)]
+    pets = [Pet(p.stem, p, int(not p.stem[0].isupper()), name_breed(p.stem),
+        'trainval') for p in _listing(folder/'images', PHOTO_ENDINGS)]
     return pets, [fault]
 
 def _counts(pets):
@@ -309,15 +351,19 @@ def inspect_photos(
 )->dict: # path → facts as from `inspect_photo`
     "Inspect many files at once."
     with ThreadPoolExecutor(workers) as pool:
-        return dict(zip(paths, tqdm(pool.map(inspect_photo, paths), total=len(paths), desc='decode', unit='file')))
+        return dict(zip(paths, tqdm(pool.map(inspect_photo, paths), total=len(paths), desc='decode',
+            unit='file')))
 
 # %% ../nbs/03_data.ipynb #cdda2d9a
 def _presence(folder, pets): # what is listed and not there, there and not listed
     gone = [p for p in pets if not p.path.is_file()]
-    if gone: yield Finding('absent', gone[0].name, f'for one; {len(gone)} of {len(pets)} listed photos are not here', False)
+    if gone:
+        yield Finding('absent', gone[0].name,
+            f'for one; {len(gone)} of {len(pets)} listed photos are not here', False)
     listed = {p.path for p in pets}
     for p in sorted((folder/'images').glob('[!.]*')):
-        if p.suffix.lower() not in PHOTO_ENDINGS: yield Finding('other', f'images/{p.name}', 'not a photo by its name', False)
+        if p.suffix.lower() not in PHOTO_ENDINGS:
+            yield Finding('other', f'images/{p.name}', 'not a photo by its name', False)
         elif p not in listed: yield Finding('unlisted', f'images/{p.name}', 'in no list', False)
 
 # %% ../nbs/03_data.ipynb #bcf1b083
@@ -325,7 +371,7 @@ def check_photos(
     folder:str|Path, # the data set
     workers:int=8 # threads that decode
 )->PhotoCheck:
-    "Decode every photo of a folder and report all that is wrong or unusual; raises `PetsError` if there is nothing to check."
+    "Decode every photo of a folder and report what is wrong or odd; `PetsError` if it has none."
     folder = Path(folder)
     paths = _listing(folder/'images', PHOTO_ENDINGS)
     if not paths: read_pets(folder)   # says what is expected
@@ -335,6 +381,7 @@ def check_photos(
     facts = {path: every[path] for path in paths}
     found += _presence(folder, pets)
     for path,fact in facts.items(): found += find_odd(f'images/{path.name}', fact)
-    found += find_twins([(f'images/{path.name}', by_path[path].split if path in by_path else '', fact['digest']) for path,fact in facts.items() if not fact['problem']])
+    found += find_twins([(f'images/{path.name}', by_path[path].split if path in by_path else '',
+        fact['digest']) for path,fact in facts.items() if not fact['problem']])
     for p in pets: found += find_misfits(p, every)
     return PhotoCheck(str(folder), _counts(pets), found)

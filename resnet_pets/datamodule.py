@@ -14,7 +14,8 @@ from fastcore.basics import patch
 from .core import PetsError
 from .config import Augmentation, DataSection
 from .draw import draw_pets
-from .data import Pet, breed_names, breed_species, download_pets, read_pets, select, split_pets
+from resnet_pets.data import (Pet, breed_names, breed_species, download_pets, read_pets, select,
+    split_pets)
 from .stats import channel_stats
 from .batches import Batches, cache_folder, cache_size, photo_cache
 from .classifier import SPECIES, Classifier
@@ -51,14 +52,17 @@ class DataModule:
 
     def __repr__(self):
         counts = Counter(p.split for p in self.pets)
-        return f"DataModule: {', '.join(f'{n} {s}' for s,n in counts.items())}; {len(self.breeds)} breeds"
+        splits = ', '.join(f'{n} {s}' for s,n in counts.items())
+        return f'DataModule: {splits}; {len(self.breeds)} breeds'
 
     def split(self,
         name:str # 'train', 'val' or 'test'
     )->list[Pet]:
         "The photos of one split; `PetsError` if there are none."
         pets = select(self.pets, name)
-        if not pets: raise PetsError(f"no photos in the split '{name}'", 'data', 'Check the folder with pets_check')
+        if not pets:
+            raise PetsError(f"no photos in the split '{name}'", 'data',
+                'Check the folder with pets_check')
         return pets
 
 # %% ../nbs/10b_datamodule.ipynb #264e974f
@@ -69,7 +73,8 @@ def prepare(
     "Read the photos, split them, and measure the training part where the experiment says 'auto'."
     pets = split_pets(read_pets(photo_folder(data)), data.val_fraction, data.split_seed)
     mean,std = (data.mean, data.std) if data.mean != 'auto' else channel_stats(pets)
-    return DataModule(data, head, pets, breed_names(pets), breed_species(pets).tolist(), list(mean), list(std))
+    return DataModule(data, head, pets, breed_names(pets), breed_species(pets).tolist(), list(mean),
+        list(std))
 
 # %% ../nbs/10b_datamodule.ipynb #6c433d5d
 @patch
@@ -78,7 +83,8 @@ def targets(self:DataModule,
 )->Tensor: # (N,) class numbers
     "What a network shall answer to the photos of a split."
     pets = self.split(split)
-    return torch.tensor([self.breeds.index(p.breed) if self.head == 'breeds' else p.species for p in pets])
+    return torch.tensor([self.breeds.index(p.breed) if self.head == 'breeds' else p.species
+        for p in pets])
 
 @patch
 def classifier(self:DataModule,
@@ -88,7 +94,8 @@ def classifier(self:DataModule,
     "A network as a classifier of these photos."
     classes,species = (self.breeds, self.species) if self.head == 'breeds' else (SPECIES, (0, 1))
     c = self.config
-    return Classifier(network, c.image_size, self.mean, self.std, classes, species, c.crop_mode, c.crop_pct, flip)
+    return Classifier(network, c.image_size, self.mean, self.std, classes, species, c.crop_mode,
+        c.crop_pct, flip)
 
 # %% ../nbs/10b_datamodule.ipynb #6ec63512
 @patch
@@ -101,7 +108,8 @@ def train_batches(self:DataModule,
     "The training photos, shuffled and augmented."
     with main_process_first(): cache = photo_cache(self.split('train'), cache_size(size))
     augment = self.config.augment or Augmentation.none()
-    return Batches(cache, size, self.mean, self.std, batch_size, augment, seed, device, drop_last=True,
+    return Batches(cache, size, self.mean, self.std, batch_size, augment, seed, device,
+        drop_last=True,
         shard=(rank(), world_size()))
 
 @patch
@@ -113,4 +121,5 @@ def eval_batches(self:DataModule,
     "Photos in order, each as the square that `Classifier.preprocess` makes of it."
     c = self.config
     with main_process_first(): cache = photo_cache(pets, c.image_size, c.crop_mode, c.crop_pct)
-    return Batches(cache, c.image_size, self.mean, self.std, batch_size, device=device, shard=(rank(), world_size()))
+    return Batches(cache, c.image_size, self.mean, self.std, batch_size, device=device,
+        shard=(rank(), world_size()))

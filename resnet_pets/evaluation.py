@@ -13,7 +13,8 @@ from torch import Tensor
 from fastcore.basics import patch
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
-from .core import COLORS, PetsError, Table, atomic_write, autocast, eval_mode, nearest, new_figure
+from resnet_pets.core import (COLORS, PetsError, Table, atomic_write, autocast, eval_mode, nearest,
+    new_figure)
 from .classifier import SPECIES, Classifier
 from .processes import all_gather, is_main_process, world_size
 
@@ -24,7 +25,7 @@ __all__ = ['COLUMNS', 'Predictions', 'batch_logits', 'predict', 'evaluate', 'rep
 # %% ../nbs/08_evaluation.ipynb #0b65a682
 @dataclass(eq=False, repr=False)
 class Predictions:
-    "A network's answer to each photo, and the truth: the table that all evaluation reads. Index it with a slice, mask or list of rows."
+    "Predictions and truth, a row a photo; index it with a slice, mask or list of rows."
     name:list[str] # (N) the photo's name
     species:Tensor # (N,) the truth: 0 cat, 1 dog
     breed:list[str] # (N)
@@ -33,16 +34,20 @@ class Predictions:
     z:Tensor # (N,) the species logit, dog minus cat, float32
     def __post_init__(self):
         self.species = torch.as_tensor(self.species, dtype=torch.long)
-        self.logits,self.z = (torch.as_tensor(t, dtype=torch.float32) for t in (self.logits, self.z))
+        self.logits,self.z = (torch.as_tensor(t, dtype=torch.float32) for t in (self.logits,
+            self.z))
         _check_columns(self)
     def __len__(self): return len(self.name)
     def __getitem__(self, rows)->Predictions:
         keep = torch.arange(len(self))[rows].reshape(-1)
-        name,breed,split = ([column[i] for i in keep.tolist()] for column in (self.name, self.breed, self.split))
+        name,breed,split = ([column[i] for i in keep.tolist()] for column in (self.name, self.breed,
+            self.split))
         return Predictions(name, self.species[keep], breed, split, self.logits[keep], self.z[keep])
     def __repr__(self):
         dogs = int(self.species.sum())
-        return f"{len(self)} photos ({', '.join(sorted(set(self.split)))}): {len(self)-dogs} cats, {dogs} dogs; {int(self.correct.sum())} right"
+        splits = ', '.join(sorted(set(self.split)))
+        counts = f'{len(self)-dogs} cats, {dogs} dogs; {int(self.correct.sum())} right'
+        return f'{len(self)} photos ({splits}): {counts}'
 
 # %% ../nbs/08_evaluation.ipynb #2d60e5c6
 @patch(as_prop=True)
@@ -63,10 +68,15 @@ def correct(self:Predictions)->Tensor: # (N,) bool
 # %% ../nbs/08_evaluation.ipynb #1e455c80
 def _check_columns(p:Predictions):
     sizes = {k: len(getattr(p, k)) for k in ('name', 'species', 'breed', 'split', 'logits', 'z')}
-    if len(set(sizes.values())) > 1: raise PetsError(f'columns of unequal length {sizes}', 'predictions', 'Give each photo one row')
+    if len(set(sizes.values())) > 1:
+        raise PetsError(f'columns of unequal length {sizes}', 'predictions',
+            'Give each photo one row')
     for name,species,z in zip(p.name, p.species.tolist(), p.z.tolist()):
-        if species not in (0, 1): raise PetsError(f'species {species}', name, 'It must be 0 (cat) or 1 (dog)')
-        if not math.isfinite(z): raise PetsError(f'the network answered {z}', name, 'Its weights have diverged: lower the learning rate')
+        if species not in (0, 1):
+            raise PetsError(f'species {species}', name, 'It must be 0 (cat) or 1 (dog)')
+        if not math.isfinite(z):
+            raise PetsError(f'the network answered {z}', name,
+                'Its weights have diverged: lower the learning rate')
 
 # %% ../nbs/08_evaluation.ipynb #b0123bcf
 @patch
@@ -76,7 +86,8 @@ def select(self:Predictions,
     "The rows whose columns have these values."
     known = ('name', 'species', 'breed', 'split')
     for k in columns:
-        if k not in known: raise PetsError(f"no column '{k}' to select by", 'predictions', nearest(k, known))
+        if k not in known:
+            raise PetsError(f"no column '{k}' to select by", 'predictions', nearest(k, known))
     values = {k: getattr(self, k) for k in columns}
     return self[[i for i in range(len(self)) if all(values[k][i] == v for k,v in columns.items())]]
 
@@ -87,7 +98,8 @@ COLUMNS = ('name', 'species', 'breed', 'split', 'p_dog', 'z', 'logits')
 def rows(self:Predictions)->list[dict]: # one dict a photo, with the keys of `COLUMNS`
     "The table as dicts, ready for `Table` or a CSV file."
     logits = [' '.join(map(repr, l)) for l in self.logits.tolist()]
-    values = zip(self.name, self.species.tolist(), self.breed, self.split, self.p_dog.tolist(), self.z.tolist(), logits)
+    values = zip(self.name, self.species.tolist(), self.breed, self.split, self.p_dog.tolist(),
+        self.z.tolist(), logits)
     return [dict(zip(COLUMNS, v)) for v in values]
 
 @patch
@@ -101,24 +113,31 @@ def save(self:Predictions,
     return Path(path)
 
 # %% ../nbs/08_evaluation.ipynb #3d29d3c2
-_READ = dict(name=str, species=int, breed=str, split=str, z=float, logits=lambda s: [float(v) for v in s.split()])
+_READ = dict(name=str, species=int, breed=str, split=str, z=float,
+    logits=lambda s: [float(v) for v in s.split()])
 
 def _read_csv(path:Path)->list[dict]:
-    if not path.is_file(): raise PetsError('there is no such file of predictions', path, 'Evaluate the run first')
+    if not path.is_file():
+        raise PetsError('there is no such file of predictions', path, 'Evaluate the run first')
     try:
         with open(path, newline='', encoding='utf-8') as f:
             reader = csv.DictReader(f)
             columns,rows = reader.fieldnames or [], list(reader)
-    except (UnicodeDecodeError, csv.Error) as e: raise PetsError(f'not a CSV file ({e})', path, 'Evaluate the run again') from None
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise PetsError(f'not a CSV file ({e})', path, 'Evaluate the run again') from None
     missing = [k for k in _READ if k not in columns]
-    if missing: raise PetsError(f"no column {', '.join(missing)}", path, f"The columns must be {', '.join(COLUMNS)}")
+    if missing:
+        raise PetsError(f"no column {', '.join(missing)}", path,
+            f"The columns must be {', '.join(COLUMNS)}")
     return rows
 
 def _read_row(row:dict, path:Path, line:int)->dict:
     out = {}
     for k,read in _READ.items():
         try: out[k] = read(row[k])
-        except (TypeError, ValueError, AttributeError): raise PetsError(f"'{row[k]}' in column {k} is not a number", f'{path}, line {line}', 'Evaluate the run again') from None
+        except (TypeError, ValueError, AttributeError):
+            raise PetsError(f"'{row[k]}' in column {k} is not a number", f'{path}, line {line}',
+                'Evaluate the run again') from None
     return out
 
 # %% ../nbs/08_evaluation.ipynb #064ac001
@@ -129,7 +148,8 @@ def load(cls:Predictions,
     "Read a table of predictions. Raises `PetsError` if it is absent or damaged."
     path = Path(path)
     rows = [_read_row(r, path, i) for i,r in enumerate(_read_csv(path), start=2)]
-    if len({len(r['logits']) for r in rows}) > 1: raise PetsError('the rows have different numbers of logits', path, 'Evaluate the run again')
+    if len({len(r['logits']) for r in rows}) > 1:
+        raise PetsError('the rows have different numbers of logits', path, 'Evaluate the run again')
     return cls(**{k: [r[k] for r in rows] for k in _READ})
 
 # %% ../nbs/08_evaluation.ipynb #dcb9c913
@@ -139,7 +159,8 @@ def concat(cls:Predictions,
 )->Predictions: # all their rows, in order
     "Put tables below each other."
     columns = {k: [v for t in tables for v in getattr(t, k)] for k in ('name', 'breed', 'split')}
-    return cls(**columns, **{k: torch.cat([getattr(t, k) for t in tables]) for k in ('species', 'logits', 'z')})
+    return cls(**columns, **{k: torch.cat([getattr(t, k) for t in tables]) for k in ('species',
+        'logits', 'z')})
 
 # %% ../nbs/08_evaluation.ipynb #27bbee7b
 def batch_logits(
@@ -162,20 +183,23 @@ def _check_once(where:Tensor, pets):
     wrong = (times != 1).nonzero()[:,0].tolist()
     if wrong:
         raise PetsError(f'{len(wrong)} of {n} photos were not seen exactly once; the first of them '
-            f'{times[wrong[0]]} times', pets[wrong[0]].name, 'Neither drop the last batch nor draw with replacement')
+            f'{times[wrong[0]]} times', pets[wrong[0]].name,
+            'Neither drop the last batch nor draw with replacement')
 
 # %% ../nbs/08_evaluation.ipynb #ecb21554
 def predict(
     classifier:Classifier, # with species
-    batches:Iterable, # of (xb, idx): normalised photos on the network's device, and their positions in `pets`
+    batches:Iterable, # of (xb, idx): normalised photos, and their positions in `pets`
     pets:Sequence, # the photos' records, with `name`, `species`, `breed`, `split`
     precision:str='fp32', # 'fp32', 'bf16' or 'fp16'
     flip:bool|None=None # average with the mirrored photos; None: as the classifier says
 )->Predictions: # a row for each of `pets`, in their order
-    "Ask a classifier about every photo exactly once. Raises `PetsError` if a photo is left out or repeated."
-    if not len(pets): raise PetsError('there are no photos', 'predict', 'Choose a split that has some')
+    "Ask a classifier about every photo exactly once; `PetsError` if one is left out or repeated."
+    if not len(pets):
+        raise PetsError('there are no photos', 'predict', 'Choose a split that has some')
     parts,where = [],[]
-    bar = tqdm(total=len(pets)//world_size(), desc='predict', unit='photo', leave=False, disable=not is_main_process())
+    bar = tqdm(total=len(pets)//world_size(), desc='predict', unit='photo', leave=False,
+        disable=not is_main_process())
     with eval_mode(classifier), bar:
         for xb,idx in batches:
             parts.append(batch_logits(classifier, xb, precision, flip))
@@ -194,29 +218,34 @@ def predict(
 def _class_report(p:Predictions)->dict:
     from sklearn.metrics import precision_recall_fscore_support as prf
     def scores(average=None):
-        return prf(p.species.numpy(), p.predicted.numpy(), labels=[0, 1], zero_division=0, average=average)
+        return prf(p.species.numpy(), p.predicted.numpy(), labels=[0, 1], zero_division=0,
+            average=average)
     names,classes = ('precision', 'recall', 'f1'),{}
     for s,(*values,n) in zip(SPECIES, zip(*scores())):
         classes[s] = dict(zip(names, map(float, values)), n=int(n))
-    averages = {k: dict(zip(names, map(float, scores(k)[:3])), n=len(p)) for k in ('macro', 'weighted')}
+    averages = {k: dict(zip(names, map(float, scores(k)[:3])), n=len(p)) for k in ('macro',
+        'weighted')}
     return dict(classes=classes) | averages
 
 # %% ../nbs/08_evaluation.ipynb #20a28c39
 def evaluate(
     predictions:Predictions # at least one row
-)->dict: # n, loss, accuracy, roc_auc, average_precision, classes, macro, weighted, note: plain numbers, ready for JSON
-    "Judge a table of predictions; every mean is over photos. Without both species the ranking scores are nan, and `note` says why."
+)->dict: # n, loss, accuracy, roc_auc, average_precision, note, classes, macro, weighted: JSON-able
+    "Scores of a table of predictions; without both species those that rank are nan (see `note`)."
     from sklearn.metrics import average_precision_score, roc_auc_score
     p = predictions
-    if not len(p): raise PetsError('there is nothing to evaluate', 'predictions', 'Choose a split that has photos')
+    if not len(p):
+        raise PetsError('there is nothing to evaluate', 'predictions',
+            'Choose a split that has photos')
     loss = F.binary_cross_entropy_with_logits(p.z.double(), p.species.double()).item()
     roc_auc,average_precision,note = math.nan,math.nan,''
     if len(set(p.species.tolist())) == 2:
         roc_auc = float(roc_auc_score(p.species, p.z))
         average_precision = float(average_precision_score(p.species, p.z))
     else:
-        note = (f'all {len(p)} photos are {SPECIES[int(p.species[0])]}s: ROC-AUC and average precision '
-            'compare the two species and are undefined')
+        kind = SPECIES[int(p.species[0])]
+        note = (f'all {len(p)} photos are {kind}s: ROC-AUC and average precision compare the two '
+            'species and are undefined')
     return dict(n=len(p), loss=loss, accuracy=p.correct.double().mean().item(), roc_auc=roc_auc,
         average_precision=average_precision, note=note) | _class_report(p)
 
@@ -225,25 +254,31 @@ def report_table(
     metrics:dict # from `evaluate`
 )->Table: # cat, dog, accuracy, macro avg, weighted avg
     "The per-class report in the form of the classic table."
-    row = lambda name, precision, recall, f1, n: {'class':name, 'precision':precision, 'recall':recall, 'F1':f1, 'n':n}
+    row = lambda name, precision, recall, f1, n: {'class':name, 'precision':precision,
+        'recall':recall, 'F1':f1, 'n':n}
     m = metrics
-    return Table([*(row(s, **m['classes'][s]) for s in SPECIES), row('accuracy', None, None, m['accuracy'], m['n']),
+    return Table([*(row(s, **m['classes'][s]) for s in SPECIES),
+        row('accuracy', None, None, m['accuracy'], m['n']),
         row('macro avg', **m['macro']), row('weighted avg', **m['weighted'])])
 
 # %% ../nbs/08_evaluation.ipynb #4271347f
-def _series(rows, key:str)->list[float]: return [float(r[key]) if r.get(key) not in (None, '') else float('nan') for r in rows]
+def _series(rows, key:str)->list[float]:
+    return [float(r[key]) if r.get(key) not in (None, '') else float('nan') for r in rows]
 
 def plot_history(
     rows:Sequence[dict] # dicts with epoch, train_loss, val_loss, val_roc_auc, val_accuracy, lr
 )->Figure: # three panels: losses, scores, learning rate
     "Learning curves; a value that is missing leaves a gap."
-    if not len(rows): raise PetsError('the history is empty', 'plot_history', 'Train for an epoch first')
+    if not len(rows):
+        raise PetsError('the history is empty', 'plot_history', 'Train for an epoch first')
     fig,axs = new_figure(1, 3, size=(10, 2.9))
     epochs = _series(rows, 'epoch')
     lines = [(0, 'train_loss', 'training', 'grey'), (0, 'val_loss', 'validation', 'bad'),
-        (1, 'val_roc_auc', 'ROC-AUC', 'good'), (1, 'val_accuracy', 'accuracy', 'grey'), (2, 'lr', 'learning rate', 'grey')]
+        (1, 'val_roc_auc', 'ROC-AUC', 'good'), (1, 'val_accuracy', 'accuracy', 'grey'),
+        (2, 'lr', 'learning rate', 'grey')]
     for panel,key,label,color in lines:
-        axs[0,panel].plot(epochs, _series(rows, key), label=label, color=COLORS[color], marker='o', markersize=3)
+        axs[0,panel].plot(epochs, _series(rows, key), label=label, color=COLORS[color], marker='o',
+            markersize=3)
     for ax,title in zip(axs[0], ('loss', 'validation scores', 'learning rate')):
         ax.set(xlabel='epoch', title=title)
         ax.xaxis.get_major_locator().set_params(integer=True)
@@ -257,7 +292,8 @@ def _plot_curves(ax, predictions, curve, key:str, short:str, drawstyle:str='defa
     for i,(name,p) in enumerate(runs.items()):
         m = evaluate(p)
         points = ([], []) if m['note'] else curve(p)
-        ax.plot(*points, drawstyle=drawstyle, color=matplotlib.colormaps['cividis'](.75*i/max(1, len(runs)-1)), label=f'{name} {short} {m[key]:.4f}'.strip())
+        ax.plot(*points, drawstyle=drawstyle, color=matplotlib.colormaps['cividis'](.75*i/max(1,
+            len(runs)-1)), label=f'{name} {short} {m[key]:.4f}'.strip())
     ax.set(xlim=(-.01, 1.01), ylim=(-.01, 1.01))
     ax.legend(loc='lower right', frameon=False)
     return runs
@@ -271,7 +307,8 @@ def plot_roc(
     fig,axs = new_figure(size=(4.2, 3.8))
     axs[0,0].plot([0, 1], [0, 1], '--', color=COLORS['grey'], linewidth=1)
     _plot_curves(axs[0,0], predictions, lambda p: roc_curve(p.species, p.z)[:2], 'roc_auc', 'AUC')
-    axs[0,0].set(xlabel='false-positive rate: cats predicted as dogs', ylabel='true-positive rate: dogs found')
+    axs[0,0].set(xlabel='false-positive rate: cats predicted as dogs',
+        ylabel='true-positive rate: dogs found')
     return fig
 
 # %% ../nbs/08_evaluation.ipynb #3f7bfb60
@@ -281,10 +318,13 @@ def plot_precision_recall(
     "Precision against recall of the dogs; dashed, the share of dogs, which is what guessing gives."
     from sklearn.metrics import precision_recall_curve
     fig,axs = new_figure(size=(4.2, 3.8))
-    runs = _plot_curves(axs[0,0], predictions, lambda p: precision_recall_curve(p.species, p.z)[1::-1], 'average_precision', 'AP', 'steps-post')
+    runs = _plot_curves(axs[0,0], predictions,
+        lambda p: precision_recall_curve(p.species, p.z)[1::-1], 'average_precision', 'AP',
+        'steps-post')
     share = next(iter(runs.values())).species.double().mean().item()
     axs[0,0].axhline(share, linestyle='--', color=COLORS['grey'], linewidth=1)
-    axs[0,0].set(xlabel='recall: dogs found', ylabel='precision: dogs among those predicted as dogs')
+    axs[0,0].set(xlabel='recall: dogs found',
+        ylabel='precision: dogs among those predicted as dogs')
     return fig
 
 # %% ../nbs/08_evaluation.ipynb #0b82bd47
@@ -292,15 +332,18 @@ def plot_confusion(
     predictions:Predictions # at least one row
 )->Figure: # counts, and shares of each true species
     "The confusion matrix: rows the truth, columns what the network said."
-    counts = torch.zeros(2, 2).index_put_((predictions.species, predictions.predicted), torch.ones(len(predictions)), accumulate=True)
+    counts = torch.zeros(2, 2).index_put_((predictions.species, predictions.predicted),
+        torch.ones(len(predictions)), accumulate=True)
     share = counts / counts.sum(1, keepdim=True).clamp(min=1)
     fig,axs = new_figure(size=(3.4, 3))
     ax = axs[0,0]
     ax.imshow(share.numpy(), vmin=0, vmax=1, cmap='cividis')
     for t in (0, 1):
         for c in (0, 1):
-            ax.text(c, t, f'{int(counts[t,c])}\n{share[t,c]:.1%}', ha='center', va='center', color='black' if share[t,c] > .5 else 'white')
-    ax.set(xticks=(0, 1), yticks=(0, 1), xticklabels=SPECIES, yticklabels=SPECIES, xlabel='predicted', ylabel='truth')
+            ax.text(c, t, f'{int(counts[t,c])}\n{share[t,c]:.1%}', ha='center', va='center',
+                color='black' if share[t,c] > .5 else 'white')
+    ax.set(xticks=(0, 1), yticks=(0, 1), xticklabels=SPECIES, yticklabels=SPECIES,
+        xlabel='predicted', ylabel='truth')
     ax.grid(False)
     return fig
 
@@ -313,7 +356,8 @@ def plot_scores(
     fig,axs = new_figure(size=(5, 2.8))
     for i,s in enumerate(SPECIES):
         p = predictions.select(species=i).p_dog.numpy()
-        axs[0,0].hist(p, bins=bins, range=(0, 1), color=COLORS[s], alpha=.6, label=f'{s}s ({len(p)})')
+        axs[0,0].hist(p, bins=bins, range=(0, 1), color=COLORS[s], alpha=.6,
+            label=f'{s}s ({len(p)})')
     axs[0,0].axvline(.5, color=COLORS['grey'], linestyle='--', linewidth=1)
     axs[0,0].set(xlabel='probability of a dog', ylabel='photos')
     axs[0,0].legend(frameon=False)
@@ -326,14 +370,19 @@ def plot_predictions(
     n:int=16 # show the first so many
 )->Figure: # a grid, eight in a row at most
     "Photos with their truth and the probability of a dog that they got; errors are framed."
-    if len(images) != len(predictions): raise PetsError(f'{len(images)} images for {len(predictions)} predictions', 'plot_predictions', 'Give one image for each row')
+    if len(images) != len(predictions):
+        raise PetsError(f'{len(images)} images for {len(predictions)} predictions',
+            'plot_predictions', 'Give one image for each row')
     n = min(n, len(predictions))
     cols = max(1, min(8, n)); rows = max(1, -(-n//cols))
     fig,axs = new_figure(rows, cols, size=(1.1*cols, 1.35*rows))
     for ax in axs.flat[n:]: ax.set_axis_off()
-    for ax,image,species,p,right in zip(axs.flat[:n], images, predictions.species.tolist(), predictions.p_dog.tolist(), predictions.correct.tolist()):
+    for ax,image,species,p,right in zip(axs.flat[:n], images, predictions.species.tolist(),
+        predictions.p_dog.tolist(), predictions.correct.tolist()):
         ax.imshow(image, cmap='gray', vmin=0, vmax=255)
         ax.set(xticks=(), yticks=())
-        ax.set_title(f'{SPECIES[species]}, p(dog) {p:.2f}', fontsize=6.5, color='black' if right else COLORS['bad'])
-        for spine in ax.spines.values(): spine.set(visible=not right, color=COLORS['bad'], linewidth=3)
+        ax.set_title(f'{SPECIES[species]}, p(dog) {p:.2f}', fontsize=6.5,
+            color='black' if right else COLORS['bad'])
+        for spine in ax.spines.values():
+            spine.set(visible=not right, color=COLORS['bad'], linewidth=3)
     return fig

@@ -34,10 +34,12 @@ def make_trainer(
     device:torch.device, # where to train
     precision:str # 'fp32', 'bf16' or 'fp16'
 )->Trainer: # at step 0
-    "Network, batches and targets of an experiment. Raises `PetsError` if all photos are of one species."
+    "Network, batches and targets of an experiment; `PetsError` if all photos are of one species."
     c,size = config.training,config.data.image_size
-    if len(set(data.species)) < 2: raise PetsError('all photos are of one species', 'data', 'Add photos of the other')
-    for split in dict.fromkeys(('val', *config.results.splits)): data.eval_batches(data.split(split))
+    if len(set(data.species)) < 2:
+        raise PetsError('all photos are of one species', 'data', 'Add photos of the other')
+    for split in dict.fromkeys(('val', *config.results.splits)):
+        data.eval_batches(data.split(split))
     def batches(size): return data.train_batches(size, c.batch_size, c.seed, device)
     model,target = build_model(config, data.breeds),data.targets('train')
     weights = balanced_weights(target, max(2, model.fc.out_features)) if c.class_weights else None
@@ -47,8 +49,8 @@ def make_trainer(
 # %% ../nbs/11b_experiments.ipynb #58396a95
 def _line(row:dict, best:bool)->str:
     return (f"epoch {row['epoch']:3d}  lr {row['lr']:.2e}  train loss {row['train_loss']:.4f}  "
-        f"val loss {row['val_loss']:.4f}  ROC-AUC {row['val_roc_auc']:.4f}  accuracy {row['val_accuracy']:.4f}  "
-        f"{row['seconds']:.0f} s{'  best' if best else ''}")
+        f"val loss {row['val_loss']:.4f}  ROC-AUC {row['val_roc_auc']:.4f}  "
+        f"accuracy {row['val_accuracy']:.4f}  {row['seconds']:.0f} s{'  best' if best else ''}")
 
 @patch
 def save_epoch(self:Run,
@@ -68,7 +70,7 @@ def save_epoch(self:Run,
 
 # %% ../nbs/11b_experiments.ipynb #be0192ce
 @contextmanager
-def _events(run:Run, done:int)->Iterator[Callable]: # takes a row of the history; `done` epochs are over
+def _events(run:Run, done:int)->Iterator[Callable]: # takes a row of the history
     if not (run.config.results.tensorboard and is_main_process()):
         yield lambda row: None
         return
@@ -116,7 +118,8 @@ def train(
 def _split_names(splits, where:str)->list[str]:
     names = [splits] if isinstance(splits, str) else list(splits)
     for s in names:
-        if s not in ('val', 'test'): raise PetsError(f"no split '{s}' to evaluate", where, "Choose 'val' or 'test'")
+        if s not in ('val', 'test'):
+            raise PetsError(f"no split '{s}' to evaluate", where, "Choose 'val' or 'test'")
     return names
 
 def evaluate_run(
@@ -130,10 +133,13 @@ def evaluate_run(
     "Predict splits with the best weights; write predictions, figures and, last, the report."
     wanted,config = _split_names(splits, 'splits'),run.config
     if evidence is None:
-        if not run.finished: raise PetsError('this run is not finished', run.folder, 'Resume it with pets_train and --resume')
+        if not run.finished:
+            raise PetsError('this run is not finished', run.folder,
+                'Resume it with pets_train and --resume')
         evidence,wanted = run.report['evidence'],[*run.report['splits'], *wanted]
     if data is None:
-        section = config.data if folder is None else config.data.model_copy(update=dict(source='folder', folder=Path(folder)))
+        moved = {} if folder is None else dict(source='folder', folder=Path(folder).expanduser())
+        section = config.data.model_copy(update=moved)
         data = broadcast_object(prepare(section, config.model.head) if is_main_process() else None)
     run.check_photos(data.pets)
     device = pick_device(device or config.training.device)
@@ -173,7 +179,8 @@ def run_evidence(
     counts = {s: len(select(data.pets, s)) for s in ('train', 'val', 'test')}
     versions = dict(python=platform.python_version(), torch=torch.__version__,
         torchvision=torchvision.__version__, resnet_pets=__version__)
-    return dict(source=d.source, photos=counts, split_seed=d.split_seed, seed=t.seed, image_size=d.image_size,
+    return dict(source=d.source, photos=counts, split_seed=d.split_seed, seed=t.seed,
+        image_size=d.image_size,
         epochs=t.epochs, batch_size=t.batch_size, precision=precision, hardware=hardware(device),
         processes=world_size(), versions=versions,
         mean=[round(m, 4) for m in data.mean], std=[round(s, 4) for s in data.std])
@@ -185,7 +192,8 @@ def train_evidence(
     seconds = sum(r['seconds'] for r in trainer.history)
     photos = trainer.steps*trainer.batches.batch_size*len(trainer.history)
     best = [r for i,r in enumerate(trainer.history, 1) if is_best(trainer.history[:i])][-1]
-    return dict(parameters=sum(p.numel() for p in trainer.model.parameters()), best_epoch=best['epoch'],
+    return dict(parameters=sum(p.numel() for p in trainer.model.parameters()),
+        best_epoch=best['epoch'],
         train_minutes=round(seconds/60, 2), seconds_per_photo_train=round(seconds/photos, 5))
 
 # %% ../nbs/11b_experiments.ipynb #a4bfcea9
@@ -195,9 +203,11 @@ def settle(
 )->Config: # with this precision and full paths
     "An experiment as a run keeps it."
     def full(folder): return folder and Path(folder).expanduser().resolve()
-    updates = dict(data=dict(folder=full(config.data.folder)), results=dict(folder=full(config.results.folder)),
+    updates = dict(data=dict(folder=full(config.data.folder)),
+        results=dict(folder=full(config.results.folder)),
         training=dict(precision=precision))
-    return config.model_copy(update={k: getattr(config, k).model_copy(update=v) for k,v in updates.items()})
+    return config.model_copy(update={k: getattr(config, k).model_copy(update=v) for k,
+        v in updates.items()})
 
 # %% ../nbs/11b_experiments.ipynb #390aa9ca
 def fit(
@@ -212,11 +222,13 @@ def fit(
     folder = run_folder(config.results.folder, name)
     with lock_folder(folder):
         run = open_run(config, name, resume, overwrite) if is_main_process() else Run(folder)
-        resuming,finished = broadcast_object((resume and run.file('config.yaml').exists(), resume and run.finished))
+        resuming,finished = broadcast_object((resume and run.file('config.yaml').exists(),
+            resume and run.finished))
         if finished:
             run.log(f'the run {folder.name} is finished already')
             return run
-        data = broadcast_object(prepare(config.data, config.model.head) if is_main_process() else None)
+        data = broadcast_object(prepare(config.data,
+            config.model.head) if is_main_process() else None)
         trainer = _begin(run, config, data, device, resuming)
         evidence = run_evidence(config, data, trainer.precision, device)
         _say_ready(run, evidence, trainer, time.perf_counter()-start)
@@ -224,20 +236,25 @@ def fit(
         if not train(run, trainer, data): return run
         evidence |= train_evidence(trainer)
         evaluate_run(run, config.results.splits, data, evidence)
-        if is_main_process(): save_figure(plot_history(trainer.history), run.file('figures/history.png'))
+        if is_main_process():
+            save_figure(plot_history(trainer.history), run.file('figures/history.png'))
         if not resumed:   # else the time is not known
-            run.write_report(evidence | dict(total_minutes=round((time.perf_counter()-start)/60, 2)))
-        run.log(f"best epoch {evidence['best_epoch']}; evaluated on {' and '.join(run.report['splits'])}")
+            run.write_report(evidence | dict(total_minutes=round((time.perf_counter()-start)/60,
+                2)))
+        splits = ' and '.join(run.report['splits'])
+        run.log(f"best epoch {evidence['best_epoch']}; evaluated on {splits}")
         return run
 
 # %% ../nbs/11b_experiments.ipynb #dea621e8
-def _begin(run:Run, config:Config, data:DataModule, device, resuming:bool)->Trainer: # nothing is lost if it fails
+def _begin(run:Run, config:Config, data:DataModule, device, resuming:bool)->Trainer:
     if is_main_process():
-        for left in run.folder.rglob('.*.tmp'): left.unlink()   # by a process that was killed while it wrote
+        for left in run.folder.rglob('.*.tmp'):
+            left.unlink()   # by a process that was killed while it wrote
     path = run.file('last.ckpt')
     state = load_state(path) if resuming and path.exists() else None
     wanted = (run.config if resuming else config).training.precision
-    precision = broadcast_object(state['precision'] if state and 'precision' in state else pick_precision(wanted, device))
+    precision = broadcast_object(state['precision'] if state and 'precision' in state
+        else pick_precision(wanted, device))
     trainer = make_trainer(config, data, device, precision)
     if state: trainer.load_state_dict(state)
     with main_process_first():
@@ -248,7 +265,8 @@ def _begin(run:Run, config:Config, data:DataModule, device, resuming:bool)->Trai
 
 def _say_ready(run:Run, evidence:dict, trainer:Trainer, seconds:float):
     counts = evidence['photos']
-    run.log(f"{counts['train']} photos to train on, {counts['val']} to validate; mean {evidence['mean']}, "
-        f"std {evidence['std']}; {evidence['precision']} on {evidence['hardware']}")
+    run.log(f"{counts['train']} photos to train on, {counts['val']} to validate; "
+        f"mean {evidence['mean']}, std {evidence['std']}; "
+        f"{evidence['precision']} on {evidence['hardware']}")
     total = trainer.steps*trainer.config.epochs
     run.log(f'ready after {seconds:.0f} s; step {trainer.step} of {total}')

@@ -4,78 +4,40 @@
 
 # %% ../nbs/15_explorers.ipynb #c002
 from __future__ import annotations
-import html, io, json
+import html, io, json, math
 from base64 import b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from fastcore.basics import patch
 from .core import PetsError, nearest, write_text
-from .gradcam import METHODS
-from .pictures import (GAP, SIDE, STRIP, Analysis, analyse, bars_html, center_square, channel_facts, channel_picture, channel_tile,
-    color_table, contact_sheet, summary_html, film_blocks, heat_picture, heat_values, jpeg, legend_html, stages, subject)
+from .photos import free_name, name_photos, open_photo, resize_square
+from .gradcam import METHODS, OVERLAY_GAMMA
+from .classifier import SPECIES, Classifier, as_classifier
+from .pictures import (GAP, LABEL, SIDE, Analysis, analyse, bars_html, channel_facts,
+    channel_picture, channel_tile, color_table, contact_sheet, find_blocks, heat_picture,
+    heat_values, jpeg, legend_html, stages, strip_blocks, summary_html)
 
 # %% auto #0
-__all__ = ['open_image', 'name_photos', 'Memory', 'Session', 'FeatureMapExplorer', 'GradCamExplorer', 'hardest', 'thumbnail',
-           'MistakeExplorer', 'page_data', 'export_explorer']
-
-# %% ../nbs/15_explorers.ipynb #c005
-def open_image(
-    source:Any, # a path, the bytes of a file, a PIL image, or an array (H,W) or (H,W,3) uint8
-    name:str='photo', # for the message
-    at_least:int=0 # a large JPEG may be decoded smaller, but with at least this many pixels a side
-)->Image.Image: # RGB, upright
-    "Open a photo from wherever it is; raises `PetsError` with its name if it can't be read."
-    from resnet_pets.data import _rgb, open_photo
-    try:
-        if isinstance(source, np.ndarray):
-            if (source.ndim, *source.shape[2:]) not in ((2,), (3, 3), (3, 4)) or source.dtype != np.uint8: raise TypeError(f'an array {source.shape} of {source.dtype}, not (H,W,3) of uint8')
-            source = Image.fromarray(source)
-        if isinstance(source, Image.Image):
-            if 0 in source.size: raise ValueError('it has no pixels')
-            return _rgb(ImageOps.exif_transpose(source))
-        if isinstance(source, (bytes, bytearray, memoryview)): source = io.BytesIO(source)
-        if not (isinstance(source, (str, Path)) or hasattr(source, 'read')): raise TypeError(f'{type(source).__name__} is no photo')
-        return open_photo(source, at_least)
-    except PetsError as e: what = e.what
-    except Exception as e: what = f'this photo cannot be read ({e})'   # Pillow may raise anything
-    raise PetsError(what, name, 'Choose a photo as JPEG, PNG or WebP')
-
-# %% ../nbs/15_explorers.ipynb #c014
-def _free_name(name:str, taken)->str:
-    return next(n for i in range(1, len(taken)+2) if (n := name if i == 1 else f'{name} ({i})') not in taken)
-
-def name_photos(
-    images:Any # name → photo as for `open_image`; or a list of photos, or of records with `name` and `path`; or one of them; or a folder of photos or of the data set
-)->dict: # name → photo
-    "Photos by name: that of the file, or a number."
-    if images is None: return {}
-    if isinstance(images, Mapping): return dict(images)
-    if isinstance(images, (str, Path)) and Path(images).is_dir():
-        from resnet_pets.data import PHOTO_ENDINGS, read_pets
-        images = read_pets(images) if (Path(images)/'images').is_dir() else sorted(p for p in Path(images).iterdir() if p.suffix.lower() in PHOTO_ENDINGS)
-    one = isinstance(images, (str, bytes, bytearray, memoryview, np.ndarray)) or hasattr(images, 'path') or hasattr(images, 'read')
-    named = {}
-    for i,image in enumerate([images] if one or not isinstance(images, Iterable) else images):
-        record = hasattr(image, 'path')
-        name = image.name if record else Path(image).stem if isinstance(image, (str, Path)) else f'photo {i+1}'
-        named[_free_name(name, named)] = image.path if record else image
-    return named
+__all__ = ['LRUCache', 'Session', 'FeatureMapExplorer', 'GradCamExplorer', 'rank_predictions', 'thumbnail', 'MistakeExplorer',
+           'page_data', 'export_explorer']
 
 # %% ../nbs/15_explorers.ipynb #c017
-class Memory:
-    "Keeps what was computed, up to a bound: what has not been used for the longest time goes first."
+class LRUCache:
+    "Keeps what was computed, up to a bound: the least recently used goes first."
     def __init__(self,
-        megabytes:float=256 # of 10**6 bytes; what is asked for last is kept even if it alone takes more
-    ): self.limit,self.kept = megabytes*1e6,OrderedDict()
-    def __repr__(self): return f'Memory: {len(self.kept)} kept, {self.nbytes/1e6:.1f} of {self.limit/1e6:.1f} MB'
+        megabytes:float=256 # of 10**6 bytes; the last item stays even if it alone takes more
+    ):
+        self.limit = megabytes*1e6
+        self.kept = OrderedDict()
+    def __repr__(self):
+        return f'LRUCache: {len(self.kept)} kept, {self.nbytes/1e6:.1f} of {self.limit/1e6:.1f} MB'
     @property
     def nbytes(self)->int:
         "Bytes that are kept."
@@ -92,26 +54,45 @@ class Memory:
 
 # %% ../nbs/15_explorers.ipynb #c020
 class Session:
-    "Networks, photos and the memory that explorers share."
+    "Networks, photos and the cache that explorers share."
     def __init__(self,
-        model:Any, # a network as for `subject`, or several: name → network
+        model:Any, # a network, a `Classifier`, or several: name → one of these
         images:Any, # as for `name_photos`; raises `PetsError` if there are none
-        memory_mb:float=256 # bound of the memory, in 10**6 bytes
+        top:int=5, # classes to explain, as for `analyse`
+        cache_mb:float=256 # bound of the cache, in 10**6 bytes
     ):
-        self.subjects = {name: subject(m) for name,m in (model if isinstance(model, Mapping) else {'model': model}).items()}
-        self.photos,self.memory,self.uploads = name_photos(images), Memory(memory_mb), []
+        models = model if isinstance(model, Mapping) else {'model': model}
+        self.classifiers = {name: as_classifier(m) for name,m in models.items()}
+        self.photos = {} if images is None else name_photos(images)
+        if not self.classifiers:
+            raise PetsError('there is no network to look into', 'model', 'Give at least one')
+        if not self.photos:
+            raise PetsError('there is no photo to look at', 'images', 'Give at least one')
+        self.top = top
+        self.blocks = {}   # model → its blocks, once a photo was looked at
+        self.cache = LRUCache(cache_mb)
+        self.uploads = []
         self.names = set(self.photos)   # all that were ever given
-        if not self.subjects: raise PetsError('there is no network to look into', 'model', 'Give at least one')
-        if not self.photos: raise PetsError('there is no photo to look at', 'images', 'Give at least one')
-        self.side = max(3*s.size for s in self.subjects.values())   # more pixels are of no use
-    def __repr__(self): return f"Session: {len(self.photos)} photos, {', '.join(self.subjects)}; {self.memory}"
-    def analysis(self,
-        photo:str, # its name
-        model:str # its name
-    )->Analysis:
-        "What is to be known of a photo, from memory or computed now. Raises `PetsError` if it can't be opened."
-        if photo not in self.photos: raise PetsError('this photo is gone: of uploads the last 20 stay', photo, 'Upload it again')
-        return self.memory.get((photo, model), lambda: analyse(self.subjects[model], open_image(self.photos[photo], photo, self.side)))
+    def __repr__(self):
+        return f"Session: {len(self.photos)} photos, {', '.join(self.classifiers)}; {self.cache}"
+
+# %% ../nbs/15_explorers.ipynb #55cb9ceb
+@patch
+def analysis(self:Session,
+    photo:str, # its name
+    model:str # its name
+)->Analysis:
+    "What is to be known of a photo, cached or computed now. Raises `PetsError` if it can't be."
+    if photo not in self.photos:
+        raise PetsError('this photo is gone: of uploads the last 20 stay', photo, 'Upload it again')
+    return self.cache.get((photo, model), lambda: self._analyse(photo, model))
+
+# %% ../nbs/15_explorers.ipynb #ca71f89f
+@patch
+def _analyse(self:Session, photo, model):
+    classifier,image = self.classifiers[model],open_photo(self.photos[photo], photo)
+    if model not in self.blocks: self.blocks[model] = find_blocks(classifier)
+    return analyse(classifier, image, self.top, self.blocks[model])
 
 # %% ../nbs/15_explorers.ipynb #c021
 @patch
@@ -119,116 +100,158 @@ def add(self:Session,
     name:str, # as the user's file is called
     content:bytes # of the file; raises `PetsError` if they are no photo
 )->str: # the name it got
-    "Take in an upload, shrunk to what is of use; of uploads the last 20 stay."
-    photo,name = open_image(content, name, self.side),_free_name(Path(name).stem or 'photo', self.names)
-    photo.thumbnail((2*self.side, 2*self.side))
-    self.photos[name],self.uploads = photo,[*self.uploads, name]
+    "Take in an upload as it is; of uploads the last 20 stay."
+    open_photo(content, name)
+    name = free_name(Path(name).stem or 'photo', self.names)
+    self.photos[name] = content
     self.names.add(name)
+    self.uploads.append(name)
     while len(self.uploads) > 20: self._forget(self.uploads.pop(0))
     return name
 
+# %% ../nbs/15_explorers.ipynb #818b509e
 @patch
 def _forget(self:Session, name):
     del self.photos[name]
-    for model in self.subjects: self.memory.kept.pop((name, model), None)
+    for model in self.classifiers: self.cache.kept.pop((name, model), None)
 
 # %% ../nbs/15_explorers.ipynb #c027
 class _Explorer:
     "A photo, an upload, one line for messages, and controls that never run the network."
-    def __init__(self, model, images, memory_mb):
+    def __init__(self, model, images, top, cache_mb):
         import ipywidgets as w
-        if isinstance(model, Session) and images is not None: raise PetsError('a desk has photos of its own', 'images', 'Give the desk alone, or the network and the photos')
-        self.w,self.session = w,model if isinstance(model, Session) else Session(model, images, memory_mb)
-        self.moving,self.shows,self.analyses,self.held = False,{},{},[]
+        self.w = w
+        if isinstance(model, Session) and images is not None:
+            raise PetsError('a session has photos of its own', 'images',
+                'Give the session alone, or the network and the photos')
+        shared = isinstance(model, Session)
+        self.session = model if shared else Session(model, images, top, cache_mb)
+        self.several = len(self.session.classifiers) > 1
+        self.analyses = {}      # model → `Analysis` of the chosen photo
+        self.shown = {}         # part of the screen → what it shows
+        self.widgets = []       # that change by themselves
+        self.updating = False
+        self.on_photo = lambda photo: None   # called when another photo is on the screen
         self.photo = self.control(w.Dropdown, 'photo', options=list(self.session.photos))
-        self.several = len(self.session.subjects) > 1
-        self.upload = w.FileUpload(accept='image/*', description='own photo', tooltip='Look at a photo of your own, of up to 10 MB')
-        self.upload.observe(self._uploaded, 'value')
+        self.upload = w.FileUpload(accept='image/*', description='own photo',
+            tooltip='Look at a photo of your own, of up to 10 MB')
+        self.upload.observe(self._on_upload, 'value')
         self.message = w.HTML(layout=dict(min_height='1.8em'))
-        self.follow = lambda photo: None   # called when another photo is on the screen
     def __repr__(self): return f'{type(self).__name__} over {self.session}'
-    def control(self, kind, label, **how):
-        made = kind(description=label, tooltip=label, **how)
-        made.observe(self._moved, 'value')
-        self.held.append(made)
-        return made
-    def text(self, **layout):
-        self.held.append(self.w.HTML(layout=layout))
-        return self.held[-1]
-    def say(self, text): self.message.value = f'<span role="status" style="overflow-wrap:anywhere">{html.escape(str(text))}</span>'
-    def changed(self, part, *what)->bool: # does this part of the screen have to be drawn?
-        new = self.shows.get(part) != what
-        self.shows[part] = what
-        return new
+
+# %% ../nbs/15_explorers.ipynb #01175cb0
+@patch
+def control(self:_Explorer, kind, label, **how):
+    made = kind(description=label, tooltip=label, **how)
+    made.observe(self._on_change, 'value')
+    self.widgets.append(made)
+    return made
+
+# %% ../nbs/15_explorers.ipynb #d94bc608
+@patch
+def text(self:_Explorer, **layout):
+    self.widgets.append(self.w.HTML(layout=layout))
+    return self.widgets[-1]
+
+# %% ../nbs/15_explorers.ipynb #696b6275
+@patch
+def say(self:_Explorer, text):
+    style = 'overflow-wrap:anywhere'
+    self.message.value = f'<span role="status" style="{style}">{html.escape(str(text))}</span>'
+
+# %% ../nbs/15_explorers.ipynb #03e889a3
+@patch
+def changed(self:_Explorer, part, *what)->bool: # does this part of the screen have to be drawn?
+    new = self.shown.get(part) != what
+    self.shown[part] = what
+    return new
 
 # %% ../nbs/15_explorers.ipynb #c029
 @patch
 def _repr_mimebundle_(self:_Explorer, **how):
-    if type(self.widget.comm).__name__ != 'DummyComm': return self.widget._repr_mimebundle_(**how)
+    if type(self.widget.comm).__name__ != 'DummyComm':
+        return self.widget._repr_mimebundle_(**how)
     note = f'{type(self).__name__}: run this notebook in JupyterLab or Voilà to use it.'
     return {'text/plain': note, 'text/html': f'<p><em>{note}</em></p>'}
 
 # %% ../nbs/15_explorers.ipynb #c030
 @patch
-def _moved(self:_Explorer, change):
-    if self.moving: return    # by ourselves
-    self.moving = True
+def _on_change(self:_Explorer, change):
+    if self.updating: return    # by ourselves
+    moved = change['owner']
+    self.updating = True
     try:
-        if change['owner'] is self.photo: self.load(change['old'])
+        if moved is self.photo: self.load(change['old'])
         with ExitStack() as pictures_first:
-            for widget in [*self.held, self.message]: pictures_first.enter_context(widget.hold_sync())
-            if change['owner'] is not self.photo: self.say('')
-            self.settle(change['owner'])
+            for widget in [*self.widgets, self.message]:
+                pictures_first.enter_context(widget.hold_sync())
+            if moved is not self.photo: self.say('')
+            self.update_controls(moved)
             self.draw()
-    finally: self.moving = False
-    if change['owner'] is self.photo: self.follow(self.photo.value)
+    finally: self.updating = False
+    if moved is self.photo: self.on_photo(self.photo.value)
 
+# %% ../nbs/15_explorers.ipynb #bb8eae4b
 @patch
 def load(self:_Explorer, before=None):
-    "Compute what the chosen photo needs; if it can't be read, say so and go back to the one before."
-    self.say(f'Computing {self.photo.value} …')
-    try: self.analyses,text = {name: self.session.analysis(self.photo.value, name) for name in self.session.subjects},''
+    "Compute what the chosen photo needs; if it can't be, say why and go back to the one before."
+    photo,session = self.photo.value,self.session
+    self.say(f'Computing {photo} …')
+    try:
+        self.analyses = {model: session.analysis(photo, model) for model in session.classifiers}
+        self.say('')
     except PetsError as e:
         if before is None: raise
-        text,self.photo.value = e,before
-    self.say(text)
+        self.photo.value = before
+        self.say(e)
 
 # %% ../nbs/15_explorers.ipynb #c032
 @patch
-def _uploaded(self:_Explorer, change):
+def _on_upload(self:_Explorer, change):
     for file in change['new']:
         try: self.open(self.session.add(file['name'], bytes(file['content'])))
         except PetsError as e: self.say(e)
     if change['new']: self.upload.value = ()
 
+# %% ../nbs/15_explorers.ipynb #f9a3a7cd
 @patch
 def open(self:_Explorer, name:str):
-    "Look at the photo of this name, which may be new on the desk."
-    moving,self.moving = self.moving,True
-    before,self.photo.options = self.photo.value,list(self.session.photos)
+    "Look at the photo of this name, which may be new in the session."
+    updating,before = self.updating,self.photo.value
+    self.updating = True
+    self.photo.options = list(self.session.photos)
     self.photo.value = name
-    self.moving = moving
-    if name != before: self._moved(dict(owner=self.photo, old=before if before in self.session.photos else None))
+    self.updating = updating
+    if name == before: return
+    self._on_change(dict(owner=self.photo, old=before if before in self.session.photos else None))
 
 # %% ../nbs/15_explorers.ipynb #c033
 def _choice(explorer, label, options):
-    made = explorer.control(explorer.w.ToggleButtons, label, options=options, layout=dict(width='auto', display='flex', flex_flow='row wrap', align_items='center'))
+    layout = dict(width='auto', display='flex', flex_flow='row wrap', align_items='center')
+    made = explorer.control(explorer.w.ToggleButtons, label, options=options, layout=layout)
     made.style.button_width = 'auto'
     return made
 
+# %% ../nbs/15_explorers.ipynb #3ac381db
 def _steps(explorer, choice, letter=''):
     w,layout = explorer.w,dict(width='auto', margin='2px 2px 2px 0')
-    def step(by): choice.index = min(max(choice.index+by, 0), len(choice.options)-1)
-    earlier,later = (w.Button(description=f'{word} block {letter}'.strip(), layout=layout) for word in ('earlier', 'later'))
-    earlier.on_click(lambda _: step(-1)); later.on_click(lambda _: step(1))
-    return w.HBox([earlier, later])
+    def button(word, by):
+        made = w.Button(description=f'{word} block {letter}'.strip(), layout=layout)
+        def step(_): choice.index = min(max(choice.index+by, 0), len(choice.options)-1)
+        made.on_click(step)
+        return made
+    return w.HBox([button('earlier', -1), button('later', 1)])
 
+# %% ../nbs/15_explorers.ipynb #56bfa5ca
 def _column(w, parts, **layout): return w.VBox(parts, layout=dict(overflow='visible', **layout))
 
+# %% ../nbs/15_explorers.ipynb #1936c5aa
 def _page(explorer, *rows):
     w = explorer.w
-    def row(parts): return w.HBox(parts, layout=dict(flex_flow='row wrap', align_items='flex-start', grid_gap='4px 12px', overflow='visible'))
-    return _column(w, [row(rows[0]), explorer.message, *map(row, rows[1:])])
+    layout = dict(flex_flow='row wrap', align_items='flex-start', grid_gap='4px 12px',
+        overflow='visible')
+    first,*others = [w.HBox(parts, layout=layout) for parts in rows]
+    return _column(w, [first, explorer.message, *others])
 
 # %% ../nbs/15_explorers.ipynb #c035
 @lru_cache(None)
@@ -238,122 +261,198 @@ def _picture_class():
     class Picture(w.Image):
         description = Unicode().tag(sync=True)
         def show(self, file, title, kind='jpeg'):
-            with self.hold_sync(): self.value,self.tooltip = f'data:image/{kind};base64,{b64encode(file).decode()}'.encode(),title
+            with self.hold_sync():
+                self.value = f'data:image/{kind};base64,{b64encode(file).decode()}'.encode()
+                self.tooltip = title
     return Picture
 
-def _picture(width:int): return _picture_class()(format='url', layout=dict(width=f'{width}px', height=f'{width}px', max_width='none', margin='0'))
+# %% ../nbs/15_explorers.ipynb #63da6b86
+def _picture(width:int):
+    layout = dict(width=f'{width}px', height=f'{width}px', max_width='none', margin='0')
+    return _picture_class()(format='url', layout=layout)
 
 # %% ../nbs/15_explorers.ipynb #c036
 class _Tiles:
     "Small pictures on one sheet, with a clear button over each."
     def __init__(self, w, n, columns, side, pick, what):
-        self.keys,self.labels,self.columns,self.side,self.what = [],[],columns,side,what
+        self.keys,self.labels = [],[]
+        self.columns,self.side,self.what = columns,side,what
         self.sheet = _picture(columns*(side+GAP))
-        self.buttons = [w.Button(style=dict(button_color='transparent'), layout=dict(width=f'{side}px', height='auto', margin='0', padding=f'{side-3}px 0 0', grid_area=f'{i//columns+1} / {i%columns+1}')) for i in range(n)]
-        for i,button in enumerate(self.buttons): button.on_click(lambda _, i=i: pick(self.keys[i]))
-        self.widget = w.GridBox([self.sheet, *self.buttons], layout=dict(grid_template_columns=f'repeat({columns}, {side+GAP}px)', grid_auto_rows=f'{side+STRIP}px', overflow='visible'))
-    def show(self, title, pictures:dict, room:int): # key → (label, picture); places, also for other choices, so that nothing jumps
-        self.keys,self.labels,rows = list(pictures),[label for label,_ in pictures.values()], -(-min(room, len(self.buttons))//self.columns)
-        self.sheet.show(contact_sheet([p for _,p in pictures.values()], self.columns, rows, self.side), title, 'webp')
-        with (layout := self.sheet.layout).hold_sync(): layout.height,layout.grid_area = f'{rows*(self.side+STRIP)}px',f'1 / 1 / {rows+1} / {self.columns+1}'
-    def mark(self, chosen):
-        for i,button in enumerate(self.buttons):
-            used,here = i < len(self.keys), self.keys[i:i+1] == [chosen]
-            if used:
-                with button.hold_sync(): button.description,button.tooltip = self.labels[i],f'{self.what} {self.labels[i]}'+', chosen'*here
-            with button.layout.hold_sync(): button.layout.display,button.layout.border = '' if used else 'none',f"3px solid {'#0072B2' if here else 'transparent'}"
-            button.style.font_weight = 'bold' if here else None
+        self.buttons = [self._button(w, i, pick) for i in range(n)]
+        layout = dict(grid_template_columns=f'repeat({columns}, {side+GAP}px)',
+            grid_auto_rows=f'{side+LABEL}px', overflow='visible')
+        self.widget = w.GridBox([self.sheet, *self.buttons], layout=layout)
+    def _button(self, w, i, pick):
+        row,column = divmod(i, self.columns)
+        layout = dict(width=f'{self.side}px', height='auto', margin='0',
+            padding=f'{self.side-3}px 0 0', grid_area=f'{row+1} / {column+1}')
+        button = w.Button(style=dict(button_color='transparent'), layout=layout)
+        button.on_click(lambda _: pick(self.keys[i]))
+        return button
+
+# %% ../nbs/15_explorers.ipynb #46f60dfe
+@patch
+def show(self:_Tiles, title, pictures:dict, room:int): # key → (label, picture); room for so many
+    self.keys = list(pictures)
+    self.labels = [label for label,_ in pictures.values()]
+    rows = math.ceil(min(room, len(self.buttons))/self.columns)   # always, so that nothing jumps
+    sheet = contact_sheet([p for _,p in pictures.values()], self.columns, rows, self.side)
+    self.sheet.show(sheet, title, 'webp')
+    with (layout := self.sheet.layout).hold_sync():
+        layout.height = f'{rows*(self.side+LABEL)}px'
+        layout.grid_area = f'1 / 1 / {rows+1} / {self.columns+1}'
+
+# %% ../nbs/15_explorers.ipynb #3354805c
+@patch
+def mark(self:_Tiles, chosen):
+    for i,button in enumerate(self.buttons):
+        used = i < len(self.keys)
+        here = used and self.keys[i] == chosen
+        if used:
+            label = f'{self.what} {self.labels[i]}'
+            with button.hold_sync():
+                button.description = self.labels[i]
+                button.tooltip = f'{label}, chosen' if here else label
+        with button.layout.hold_sync():
+            button.layout.display = '' if used else 'none'
+            button.layout.border = f"3px solid {'#0072B2' if here else 'transparent'}"
+        button.style.font_weight = 'bold' if here else None
 
 # %% ../nbs/15_explorers.ipynb #c038
 class FeatureMapExplorer(_Explorer):
-    "Walk a photo through the network: blocks, their strongest channels, and one channel large over the photo."
+    "Walk a photo through the network: blocks, their strongest channels, one channel large."
     def __init__(self,
-        model:Any, # a network as for `subject`, or several: name → network; or a `Session`
-        images:Any=None, # as for `name_photos`; with a desk none, it has its own
-        memory_mb:float=256 # of photos that are kept besides the one on the screen
+        model:Any, # a network, a `Classifier`, or several: name → one of these; or a `Session`
+        images:Any=None, # as for `name_photos`; a session has its own
+        top:int=5, # classes to explain, as for `analyse`
+        cache_mb:float=256 # bound of the cache, in 10**6 bytes
     ):
-        super().__init__(model, images, memory_mb)
+        super().__init__(model, images, top, cache_mb)
         w,control = self.w,self.control
-        self.model,self.stage = control(w.Dropdown, 'model', options=list(self.session.subjects)), _choice(self, 'stage', [''])
+        self.model = control(w.Dropdown, 'model', options=list(self.session.classifiers))
+        self.stage = _choice(self, 'stage', [''])
         self.block = control(w.Dropdown, 'block', options=[''])
         self.steps = _steps(self, self.block)
         self.channel = control(w.BoundedIntText, 'channel', min=0, max=0)
         self.opacity = control(w.BoundedFloatText, 'opacity', value=.8, min=0, max=1, step=.05)
-        self.large,self.tiles = _picture(SIDE), _Tiles(w, 24, 4, 72, self.pick, 'channel')
-        self.legend,self.facts,self.diary = self.text(width=f'{SIDE}px', height='1.6em'),self.text(width=f'{SIDE}px', min_height='5.6em'),self.text()
-        left = _column(w, [self.large, self.legend, self.facts, self.channel, self.opacity], width='340px', flex='0 0 auto')
-        right = _column(w, [w.HTML('The strongest channels, each scaled by itself. Pick one:'), self.tiles.widget], flex='1 1 300px', width='auto')
-        self.widget = _page(self, [self.photo, self.upload, *[self.model][:self.several]], [self.stage], [self.block, self.steps], [left, right], [self.diary])
-        self._moved(dict(owner=self.photo, old=None))
-    def pick(self,
-        channel:int # its number
-    )->None:
-        "Show this channel large."
-        self.channel.value = channel
+        self.large = _picture(SIDE)
+        self.tiles = _Tiles(w, 24, 4, 72, self.pick, 'channel')
+        self.legend = self.text(width=f'{SIDE}px', height='1.6em')
+        self.facts = self.text(width=f'{SIDE}px', min_height='5.6em')
+        self.summary = self.text()
+        self.widget = self._layout()
+        self._on_change(dict(owner=self.photo, old=None))
+
+# %% ../nbs/15_explorers.ipynb #7f26441d
+@patch
+def _layout(self:FeatureMapExplorer):
+    w = self.w
+    top = [self.photo, self.upload]
+    if self.several: top.append(self.model)
+    left = _column(w, [self.large, self.legend, self.facts, self.channel, self.opacity],
+        width='340px', flex='0 0 auto')
+    right = _column(w, [w.HTML('The strongest channels, each scaled by itself. Pick one:'),
+        self.tiles.widget], flex='1 1 300px', width='auto')
+    return _page(self, top, [self.stage], [self.block, self.steps], [left, right], [self.summary])
+
+# %% ../nbs/15_explorers.ipynb #33033497
+@patch
+def pick(self:FeatureMapExplorer,
+    channel:int # its number
+)->None:
+    "Show this channel large."
+    self.channel.value = channel
 
 # %% ../nbs/15_explorers.ipynb #c040
 @patch
-def settle(self:FeatureMapExplorer, moved:Any)->None:
+def update_controls(self:FeatureMapExplorer, moved:Any)->None:
     "Bring stage, block and channel in line with the control that moved."
     maps = self.analyses[self.model.value].maps
     groups = stages({b: m.shape for b,m in maps.items()})
     if self.block.options != tuple(maps):
         before = self.block.value
-        self.stage.options,self.block.options = list(groups),list(maps)
+        self.stage.options = list(groups)
+        self.block.options = list(maps)
         self.block.value = before if before in maps else list(maps)[min(1, len(maps)-1)]
     if moved is self.stage: self.block.value = groups[self.stage.value][0]
-    self.stage.value = next(s for s,g in groups.items() if self.block.value in g)
+    self.stage.value = next(s for s,group in groups.items() if self.block.value in group)
     chosen = maps[self.block.value]
     if self.changed('channels', self.model.value, self.block.value):
-        self.channel.value,self.channel.max = 0,len(chosen.values)-1
+        self.channel.value = 0
+        self.channel.max = len(chosen.values)-1
         self.channel.value = int(chosen.order[0])
 
 # %% ../nbs/15_explorers.ipynb #c042
 @patch
 def draw(self:FeatureMapExplorer)->None:
     "Show what the controls say."
-    analysis,block,channel = self.analyses[self.model.value],self.block.value,self.channel.value
-    at,maps = (self.photo.value, self.model.value, block),analysis.maps[block]
-    if self.changed('large', at, channel, self.opacity.value):
-        self.large.show(jpeg(channel_picture(analysis, block, channel, self.opacity.value)), f'channel {channel} of {block} over {self.photo.value}')
+    analysis,block = self.analyses[self.model.value],self.block.value
+    self._draw_channel(analysis, block, self.channel.value)
+    self._draw_tiles(analysis, block)
+    self.tiles.mark(self.channel.value)
+    self.summary.value = summary_html(analysis, block)
+
+# %% ../nbs/15_explorers.ipynb #9bc745be
+@patch
+def _draw_channel(self:FeatureMapExplorer, analysis, block, channel):
+    maps,photo,opacity = analysis.maps[block],self.photo.value,self.opacity.value
+    if self.changed('large', photo, self.model.value, block, channel, opacity):
+        picture = channel_picture(analysis, block, channel, opacity)
+        self.large.show(jpeg(picture), f'channel {channel} of {block} over {photo}')
     self.legend.value = legend_html(maps.low[channel], maps.high[channel], 'viridis', clear=True)
-    self.facts.value = f'<div style="line-height:1.4">{html.escape(channel_facts(analysis, block, channel))}</div>'
-    self.diary.value = summary_html(analysis, block)
+    facts = html.escape(channel_facts(analysis, block, channel))
+    self.facts.value = f'<div style="line-height:1.4">{facts}</div>'
+
+# %% ../nbs/15_explorers.ipynb #d049fc44
+@patch
+def _draw_tiles(self:FeatureMapExplorer, analysis, block):
+    if not self.changed('tiles', self.photo.value, self.model.value, block): return
+    strongest = analysis.maps[block].order[:24].tolist()
+    tiles = {c: (str(c), channel_tile(analysis, block, c)) for c in strongest}
     room = max(len(m.order) for m in analysis.maps.values())
-    if self.changed('tiles', at): self.tiles.show(f'The strongest channels of {block}', {c: (str(c), channel_tile(analysis, block, c)) for c in maps.order[:24].tolist()}, room)
-    self.tiles.mark(channel)
+    self.tiles.show(f'The strongest channels of {block}', tiles, room)
 
 # %% ../nbs/15_explorers.ipynb #c054
-@dataclass(eq=False)
 class _Pane:
-    model:object; name:object; block:object; steps:object; image:object; text:object; widget:object
-
-def _pane(explorer, letter):
-    w,models = explorer.w,list(explorer.session.subjects)
-    model,name,block = (explorer.control(w.Dropdown, f'{label} {letter}', options=options) for label,options in (('model', models), ('class', ['']), ('block', [''])))
-    image,steps = _picture(SIDE),_steps(explorer, block, letter)
-    text = explorer.text(min_height='4.5em', width=f'{SIDE}px')
-    return _Pane(model, name, block, steps, image, text, _column(w, [*[model][:explorer.several], name, block, steps, image, text], width='340px'))
+    "A heat map and its controls."
+    def __init__(self, explorer, letter):
+        w = explorer.w
+        def choice(label, options):
+            return explorer.control(w.Dropdown, f'{label} {letter}', options=options)
+        self.letter = letter
+        self.model = choice('model', list(explorer.session.classifiers))
+        self.name = choice('class', [''])
+        self.block = choice('block', [''])
+        self.steps = _steps(explorer, self.block, letter)
+        self.image = _picture(SIDE)
+        self.text = explorer.text(min_height='4.5em', width=f'{SIDE}px')
+        parts = [self.name, self.block, self.steps, self.image, self.text]
+        if explorer.several: parts.insert(0, self.model)
+        self.widget = _column(w, parts, width='340px')
 
 # %% ../nbs/15_explorers.ipynb #c055
 class GradCamExplorer(_Explorer):
-    "Where a network looks: probabilities, two heat maps side by side, and the way through the depth."
+    "Where a network looks: probabilities, two heat maps side by side, and a strip by depth."
     def __init__(self,
-        model:Any, # a network as for `subject`, or several: name → network; or a `Session`
-        images:Any=None, # as for `name_photos`; with a desk none, it has its own
-        memory_mb:float=256 # of photos that are kept besides the one on the screen
+        model:Any, # a network, a `Classifier`, or several: name → one of these; or a `Session`
+        images:Any=None, # as for `name_photos`; a session has its own
+        top:int=5, # classes to explain, as for `analyse`
+        cache_mb:float=256 # bound of the cache, in 10**6 bytes
     ):
-        super().__init__(model, images, memory_mb)
+        super().__init__(model, images, top, cache_mb)
         w,control = self.w,self.control
         self.method = control(w.Dropdown, 'method', options=list(METHODS))
         self.opacity = control(w.BoundedFloatText, 'opacity', value=.7, min=0, max=1, step=.05)
-        self.same_scale = control(w.Checkbox, 'same scale for both maps (if at the same block)', indent=False, layout=dict(width='auto'))
-        self.panes = [_pane(self, letter) for letter in 'AB']
-        self.bars,self.caption = self.text(min_height='3.2em'),self.text()
-        self.film = _Tiles(w, 12, 6, 80, self.pick, 'block')
-        film = _column(w, [self.caption, self.film.widget], width='100%')
-        self.widget = _page(self, [self.photo, self.upload], [self.bars], [self.method, self.opacity, self.same_scale], [p.widget for p in self.panes], [film])
-        self._moved(dict(owner=self.photo, old=None))
+        self.same_scale = control(w.Checkbox, 'same scale for both maps (if at the same block)',
+            indent=False, layout=dict(width='auto'))
+        self.panes = [_Pane(self, letter) for letter in 'AB']
+        self.bars = self.text(min_height='3.2em')
+        self.caption = self.text()
+        self.strip = _Tiles(w, 12, 6, 80, self.pick, 'block')
+        strip = _column(w, [self.caption, self.strip.widget], width='100%')
+        self.widget = _page(self, [self.photo, self.upload], [self.bars],
+            [self.method, self.opacity, self.same_scale], [p.widget for p in self.panes], [strip])
+        self._on_change(dict(owner=self.photo, old=None))
     def pick(self,
         block:str # where map A shall go
     )->None:
@@ -362,152 +461,242 @@ class GradCamExplorer(_Explorer):
 
 # %% ../nbs/15_explorers.ipynb #c056
 @patch
-def settle(self:GradCamExplorer, moved:Any)->None:
+def update_controls(self:GradCamExplorer, moved:Any)->None:
     "Bring the blocks and classes of both maps in line with the photo and the network."
-    for i,pane in enumerate(self.panes):
-        analysis = self.analyses[pane.model.value]
-        if pane.block.options != tuple(analysis.blocks):
-            groups = list(stages({b: m.shape for b,m in analysis.maps.items()}).values())
-            before,pane.block.options = pane.block.value,analysis.blocks
-            pane.block.value = before if before in analysis.blocks else groups[max(0, len(groups)-1-i)][-1]
-        if pane.name.options != tuple(analysis.classes):
-            before,pane.name.options = pane.name.value,analysis.classes
-            pane.name.index = analysis.classes.index(before) if before in analysis.classes else int(analysis.probabilities.argmax())
+    for i,pane in enumerate(self.panes): self._update_pane(pane, stages_back=i)
     a,b = self.panes
     self.same_scale.disabled = (a.model.value, a.block.value) != (b.model.value, b.block.value)
+
+# %% ../nbs/15_explorers.ipynb #620f3930
+@patch
+def _update_pane(self:GradCamExplorer, pane, stages_back):
+    analysis = self.analyses[pane.model.value]
+    if pane.block.options != tuple(analysis.blocks):
+        groups = list(stages({b: m.shape for b,m in analysis.maps.items()}).values())
+        block,default = pane.block.value, groups[max(0, len(groups)-1-stages_back)][-1]
+        pane.block.options = analysis.blocks
+        pane.block.value = block if block in analysis.blocks else default
+    if pane.name.options != tuple(analysis.classes):
+        name,likeliest = pane.name.value, analysis.classes[analysis.probabilities.argmax()]
+        pane.name.options = analysis.classes
+        pane.name.value = name if name in analysis.classes else likeliest
 
 # %% ../nbs/15_explorers.ipynb #c058
 @patch
 def draw(self:GradCamExplorer)->None:
     "Show what the controls say."
-    method,opacity,analyses = self.method.value,self.opacity.value,[self.analyses[p.model.value] for p in self.panes]
-    tops = [float(a.cams[p.block.value, p.name.value, method].max()) for a,p in zip(analyses, self.panes)]
+    highest = [float(self._cam(pane).max()) for pane in self.panes]
     shared = self.same_scale.value and not self.same_scale.disabled
-    for i,(a,p,own) in enumerate(zip(analyses, self.panes, tops)):
-        choice,top = (p.block.value, p.name.value, method, opacity),max(tops) if shared else own
-        if not self.changed(i, self.photo.value, p.model.value, choice, top): continue
-        p.image.show(jpeg(heat_picture(a, *choice, top=top)), f'{method} for {p.name.value} at {p.block.value} over {self.photo.value}')
-        speaks = 'What speaks for {}' if own else 'Nothing here speaks for {}'
-        p.text.value = legend_html(0, top, clear=True) + f'<div style="line-height:1.4">{html.escape(speaks.format(p.name.value))}; largest value {own:.3g}</div>'
-    first,model = self.panes[0],self.panes[0].model.value
-    if self.changed('film', self.photo.value, model, first.name.value, method, opacity):
-        film = film_blocks(analyses[0])
-        self.film.show(f'{method} for {first.name.value} at {len(film)} blocks', {b: (b, heat_picture(analyses[0], b, first.name.value, method, opacity, side=80)) for b in film}, len(film))
-        self.caption.value = f'Where {html.escape(model) if self.several else "it"} looks for <b>{html.escape(first.name.value)}</b> as depth grows, each block scaled by itself. Pick one to see it as map A:'
-    self.film.mark(first.block.value)
-    self.bars.value = ''.join((f'<b>{html.escape(n)}</b>' if self.several else '') + bars_html(a) for n,a in self.analyses.items())
+    for pane,own in zip(self.panes, highest):
+        self._draw_pane(pane, own, max(highest) if shared else own)
+    self._draw_strip(self.panes[0])
+    self.bars.value = ''.join(self._bars(model) for model in self.analyses)
+
+# %% ../nbs/15_explorers.ipynb #659e57ed
+@patch
+def _cam(self:GradCamExplorer, pane):
+    cams = self.analyses[pane.model.value].cams
+    return cams[pane.block.value, pane.name.value, self.method.value]
+
+# %% ../nbs/15_explorers.ipynb #75600286
+@patch
+def _bars(self:GradCamExplorer, model):
+    title = f'<b>{html.escape(model)}</b>' if self.several else ''
+    return title + bars_html(self.analyses[model])
+
+# %% ../nbs/15_explorers.ipynb #4d1d3d2d
+@patch
+def _draw_pane(self:GradCamExplorer, pane, own, top): # largest value, and what shall be hottest
+    photo,model,block,name = (c.value for c in (self.photo, pane.model, pane.block, pane.name))
+    method,opacity = self.method.value,self.opacity.value
+    if not self.changed(pane.letter, photo, model, block, name, method, opacity, top): return
+    picture = heat_picture(self.analyses[model], block, name, method, opacity, top)
+    pane.image.show(jpeg(picture), f'{method} for {name} at {block} over {photo}')
+    speaks = f'What speaks for {name}' if own else f'Nothing here speaks for {name}'
+    text = f'{html.escape(speaks)}; largest value {own:.3g}'
+    pane.text.value = legend_html(0, top, clear=True) + f'<div style="line-height:1.4">{text}</div>'
+
+# %% ../nbs/15_explorers.ipynb #c5ecd33b
+@patch
+def _draw_strip(self:GradCamExplorer, pane):
+    photo,model,name = self.photo.value,pane.model.value,pane.name.value
+    method,opacity = self.method.value,self.opacity.value
+    if self.changed('strip', photo, model, name, method, opacity):
+        analysis = self.analyses[model]
+        tiles = {b: (b, heat_picture(analysis, b, name, method, opacity, side=self.strip.side))
+            for b in strip_blocks(analysis)}
+        self.strip.show(f'{method} for {name} at {len(tiles)} blocks', tiles, len(tiles))
+        who = html.escape(model) if self.several else 'it'
+        self.caption.value = (f'Where {who} looks for <b>{html.escape(name)}</b> as depth grows, '
+            'each block scaled by itself. Pick one to see it as map A:')
+    self.strip.mark(pane.block.value)
 
 # %% ../nbs/15_explorers.ipynb #c067
-def hardest(
+def rank_predictions(
     predictions:Any, # `evaluation.Predictions`
     show:str='wrong', # or 'least certain'
     species:str='both', # or 'cat' or 'dog'
     breed:str='all' # or one of its breeds
 )->list[int]: # rows of `predictions`
-    "Photos called wrongly, the surest first; or all photos, the least certain first. Raises `PetsError` for a choice that there is not."
-    from resnet_pets.evaluation import SPECIES, Predictions
-    if not isinstance(predictions, Predictions): raise PetsError(f'{type(predictions).__name__} is no table of predictions', 'predictions', 'Give run.predictions or Predictions.load(file)')
-    for value,known in ((show, ('wrong', 'least certain')), (species, ('both', *SPECIES)), (breed, ('all', *sorted(set(predictions.breed))))):
-        if value not in known: raise PetsError(f"no choice '{value}'", 'hardest', nearest(value, known))
-    certain,correct = predictions.z.abs().tolist(), predictions.correct.tolist()
+    "Wrong ones, highest loss first; or all, least certain first. Or `PetsError`: no such choice."
+    if not all(hasattr(predictions, column) for column in ('name', 'breed', 'species', 'correct')):
+        raise PetsError(f'{type(predictions).__name__} is no table of predictions', 'predictions',
+            'Give run.predictions or Predictions.load(file)')
+    breeds = sorted(set(predictions.breed))
+    known = ('wrong', 'least certain'), ('both', *SPECIES), ('all', *breeds)
+    for value,values in zip((show, species, breed), known):
+        if value not in values:
+            raise PetsError(f"no choice '{value}'", 'predictions', nearest(value, values))
+    certainty,correct = predictions.z.abs().tolist(), predictions.correct.tolist()
     kinds = [SPECIES[s] for s in predictions.species.tolist()]
-    rows = [i for i in range(len(predictions)) if species in ('both', kinds[i]) and breed in ('all', predictions.breed[i]) and (show != 'wrong' or not correct[i])]
-    return sorted(rows, key=lambda i: -certain[i] if show == 'wrong' else certain[i])
-
-# %% ../nbs/15_explorers.ipynb #c071
-def _photos_of(model, images)->dict: # name → photo
-    if images is None:
-        if not hasattr(model, 'config'): raise PetsError('this network does not tell where its photos are', 'images', 'Give their folder')
-        from resnet_pets.runs import photo_folder
-        images = photo_folder(model.config)
-    return name_photos(images)
+    rows = [i for i in range(len(kinds)) if species in ('both', kinds[i])
+        and breed in ('all', predictions.breed[i]) and not (show == 'wrong' and correct[i])]
+    return sorted(rows, key=lambda i: certainty[i], reverse=show == 'wrong')
 
 # %% ../nbs/15_explorers.ipynb #c072
 def thumbnail(
-    source:Any, # as for `open_image`
-    name:str, # of the photo
+    source:Any, # as for `open_photo`
     side:int=112 # pixels
 )->np.ndarray: # (side,side,3) uint8; grey where the photo can't be read
     "A small square of a photo."
-    try: return center_square(open_image(source, name, 2*side), side)
+    try: return resize_square(open_photo(source), side)
     except PetsError: return np.full((side, side, 3), 128, np.uint8)
 
 # %% ../nbs/15_explorers.ipynb #c074
 class MistakeExplorer(_Explorer):
-    "The photos that a network called wrongly or was least certain of; each opens in the other two explorers."
+    "The photos that a network called wrongly or was least certain of; they open in the other two."
     def __init__(self,
-        model:Any, # a network as for `subject`, or several: name → network
+        model:Any, # a network, a `Classifier`, or several: name → one of these
         predictions:Any, # `evaluation.Predictions` of one of them
-        images:Any=None, # as for `name_photos`; by default the photos of the experiment
-        memory_mb:float=256 # of photos that are kept besides the one on the screen
+        images:Any, # as for `name_photos`, with the names in `predictions`
+        top:int=5, # classes to explain, as for `analyse`
+        cache_mb:float=256 # bound of the cache, in 10**6 bytes
     ):
-        self.predictions,self.sources,self.row = predictions,_photos_of(model, images),None
-        first = next((predictions.name[i] for i in hardest(predictions)+list(range(len(predictions))) if predictions.name[i] in self.sources), None)
-        if first is None: raise PetsError('none of the photos in the table is here', 'images', 'Give the folder that was predicted')
-        super().__init__(model, {first: self.sources[first]}, memory_mb)
+        self.predictions,self.sources = predictions,name_photos(images)
+        order = [*rank_predictions(predictions), *range(len(predictions.name))]
+        found = [n for n in (predictions.name[i] for i in order) if n in self.sources]
+        if not found:
+            raise PetsError('none of the photos in the table is here', 'images',
+                'Give the folder that was predicted')
+        super().__init__(model, {found[0]: self.sources[found[0]]}, top, cache_mb)
         self.session.names.update(self.sources)   # no upload may be called so
-        w,control,breeds = self.w,self.control,sorted({b for b,n in zip(predictions.breed, predictions.name) if n in self.sources})
-        self.show,self.look = _choice(self, 'show', ['wrong', 'least certain']),_choice(self, 'look at', ['feature maps', 'Grad-CAM'])
-        self.species,self.breed = (control(w.Dropdown, k, options=o) for k,o in dict(species=['both', 'cat', 'dog'], breed=['all', *breeds]).items())
-        self.page,self.tiles = control(w.BoundedIntText, 'page', value=1, min=1, max=1), _Tiles(w, 12, 6, 112, self.pick, 'photo')
-        self.maps,self.heat = FeatureMapExplorer(self.session), GradCamExplorer(self.session)
-        self.widget = _page(self, [self.show, self.species, self.breed, self.page], [self.tiles.widget], [self.look], [self.maps.widget, self.heat.widget])
-        for explorer in (self.maps, self.heat): explorer.follow = self._follow
-        self._moved(dict(owner=self.show))
-        self._follow(first)
-    def pick(self,
-        row:int # of the table of predictions
-    )->None:
-        "Open a photo in both explorers."
-        name = self.predictions.name[row]
-        self.session.photos[name] = self.sources[name]
-        (self.maps if self.look.value == 'feature maps' else self.heat).open(name)   # the other one follows
+        self.row = None   # of the table, if the photo on the screen is in it
+        self._add_controls()
+        self._on_change(dict(owner=self.show))
+        self._follow(found[0])
+
+# %% ../nbs/15_explorers.ipynb #61c16428
+@patch
+def _add_controls(self:MistakeExplorer):
+    w,control = self.w,self.control
+    here = [b for b,n in zip(self.predictions.breed, self.predictions.name) if n in self.sources]
+    self.show = _choice(self, 'show', ['wrong', 'least certain'])
+    self.look = _choice(self, 'look at', ['feature maps', 'Grad-CAM'])
+    self.species = control(w.Dropdown, 'species', options=['both', *SPECIES])
+    self.breed = control(w.Dropdown, 'breed', options=['all', *sorted(set(here))])
+    self.page = control(w.BoundedIntText, 'page', value=1, min=1, max=1)
+    self.tiles = _Tiles(w, 12, 6, 112, self.pick, 'photo')
+    self.maps,self.heat = FeatureMapExplorer(self.session), GradCamExplorer(self.session)
+    for explorer in (self.maps, self.heat): explorer.on_photo = self._follow
+    self.widget = _page(self, [self.show, self.species, self.breed, self.page],
+        [self.tiles.widget], [self.look], [self.maps.widget, self.heat.widget])
+
+# %% ../nbs/15_explorers.ipynb #4599a635
+@patch
+def pick(self:MistakeExplorer,
+    row:int # of the table of predictions
+)->None:
+    "Open a photo in both explorers."
+    name = self.predictions.name[row]
+    self.session.photos[name] = self.sources[name]
+    explorer = self.maps if self.look.value == 'feature maps' else self.heat
+    explorer.open(name)   # the other one follows
 
 # %% ../nbs/15_explorers.ipynb #c075
 @patch
 def _follow(self:MistakeExplorer, photo): # of one of the two: to the other one, and to the list
     for explorer in (self.maps, self.heat): explorer.open(photo)
-    self.row = self.predictions.name.index(photo) if photo in self.sources and photo in self.predictions.name else None
-    self._moved(dict(owner=self.tiles))
+    names = self.predictions.name
+    self.row = names.index(photo) if photo in self.sources and photo in names else None
+    self._on_change(dict(owner=self.tiles))
 
+# %% ../nbs/15_explorers.ipynb #939dbdb3
 @patch
-def settle(self:MistakeExplorer, moved:Any)->None:
+def update_controls(self:MistakeExplorer, moved:Any)->None:
     "List the photos that the controls ask for, and keep the page among them."
-    self.rows = [i for i in hardest(self.predictions, self.show.value, self.species.value, self.breed.value) if self.predictions.name[i] in self.sources]
-    self.page.max = max(1, -(-len(self.rows)//12))
+    choice = self.show.value, self.species.value, self.breed.value
+    names = self.predictions.name
+    self.rows = [i for i in rank_predictions(self.predictions, *choice) if names[i] in self.sources]
+    self.page.max = max(1, math.ceil(len(self.rows)/12))
     if moved in (self.show, self.species, self.breed): self.page.value = 1
 
 # %% ../nbs/15_explorers.ipynb #c076
 @patch
 def draw(self:MistakeExplorer)->None:
     "Show the page, and one of the two explorers below it."
-    p,kinds,chosen = self.predictions,self.species.options[1:],self.rows[12*self.page.value-12:12*self.page.value]
     kind = 'called wrongly' if self.show.value == 'wrong' else 'by certainty'
-    def small(i): return Image.fromarray(self.session.memory.get(('thumbnail', p.name[i]), lambda: thumbnail(self.sources[p.name[i]], p.name[i])))
-    if self.changed('tiles', chosen): self.tiles.show(f'Photos {kind}', {i: (p.name[i], small(i)) for i in chosen}, sum(n in self.sources for n in p.name))
+    self._draw_tiles(kind)
+    photos = '1 photo' if len(self.rows) == 1 else f'{len(self.rows)} photos'
+    text = f'{photos} {kind}; page {self.page.value} of {self.page.max}. '
+    self.say(text if self.row is None else text + self._answer(self.row))
+    for name,explorer in {'feature maps': self.maps, 'Grad-CAM': self.heat}.items():
+        explorer.widget.layout.display = '' if self.look.value == name else 'none'
+
+# %% ../nbs/15_explorers.ipynb #1a40d67d
+@patch
+def _draw_tiles(self:MistakeExplorer, kind):
+    names,last = self.predictions.name,12*self.page.value
+    chosen = self.rows[last-12:last]
+    if self.changed('tiles', chosen):
+        tiles = {i: (names[i], self._small(names[i])) for i in chosen}
+        self.tiles.show(f'Photos {kind}', tiles, sum(n in self.sources for n in names))
     self.tiles.mark(self.row)
-    text = f'{len(self.rows)} photo{"s"*(len(self.rows) != 1)} {kind}; page {self.page.value} of {self.page.max}. '
-    if self.row is not None: text += f"{p.name[self.row]}: a {kinds[p.species[self.row]]}, called a {kinds[p.predicted[self.row]]}; probability of a dog {p.p_dog[self.row]:.1%}"
-    self.say(text)
-    self.maps.widget.layout.display = '' if self.look.value == 'feature maps' else 'none'
-    self.heat.widget.layout.display = '' if self.look.value == 'Grad-CAM' else 'none'
+
+# %% ../nbs/15_explorers.ipynb #247c4d83
+@patch
+def _small(self:MistakeExplorer, name):
+    make = lambda: thumbnail(self.sources[name])
+    return Image.fromarray(self.session.cache.get(('thumbnail', name), make))
+
+@patch
+def _answer(self:MistakeExplorer, row): # in words
+    p = self.predictions
+    return (f'{p.name[row]}: a {SPECIES[p.species[row]]}, called a {SPECIES[p.predicted[row]]}; '
+        f'probability of a dog {p.p_dog[row]:.1%}')
 
 # %% ../nbs/15_explorers.ipynb #c079
-def _text(values:np.ndarray)->str: return b64encode(np.ascontiguousarray(values).tobytes()).decode()
+def _base64(values:np.ndarray)->str:
+    return b64encode(np.ascontiguousarray(values).tobytes()).decode()
 
 def _shrink(values:np.ndarray, most:int=56)->np.ndarray: # (h,w) uint8, both at most `most`
     h,w = values.shape
     scale = min(1, most/max(h, w))
-    return values if scale == 1 else np.asarray(Image.fromarray(values).resize((max(1, round(w*scale)), max(1, round(h*scale))), Image.Resampling.BOX))
+    if scale == 1: return values
+    size = max(1, round(w*scale)), max(1, round(h*scale))
+    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BOX))
 
+# %% ../nbs/15_explorers.ipynb #65439132
+def _cam_data(cam:np.ndarray)->dict:
+    return dict(max=float(cam.max()), map=_base64(_shrink(heat_values(cam))))
+
+# %% ../nbs/15_explorers.ipynb #69266faa
 def _block_data(analysis:Analysis, block:str, channels:int)->dict:
     maps = analysis.maps[block]
     chosen = maps.order[:channels].tolist()
     small = np.stack([_shrink(maps.values[c]) for c in chosen])
-    heat = {(n, m): _shrink(heat_values(analysis.cams[block, n, m])) for n in analysis.classes for m in METHODS}
-    cams = [{m: dict(max=float(analysis.cams[block, n, m].max()), map=_text(heat[n, m])) for m in METHODS} for n in analysis.classes]
-    about = [dict(id=c, low=float(maps.low[c]), high=float(maps.high[c]), facts=channel_facts(analysis, block, c)) for c in chosen]
-    return dict(shape=maps.shape, size=small.shape[1:], maps=_text(small), channels=about, camSize=next(iter(heat.values())).shape, cams=cams)
+    about = [dict(id=c, low=float(maps.low[c]), high=float(maps.high[c]),
+        facts=channel_facts(analysis, block, c)) for c in chosen]
+    cams = [{m: _cam_data(analysis.cams[block, name, m]) for m in METHODS}
+        for name in analysis.classes]
+    return dict(shape=maps.shape, size=small.shape[1:], maps=_base64(small), channels=about,
+        cams=cams)
+
+# %% ../nbs/15_explorers.ipynb #9a7c1440
+def _photo_data(analysis:Analysis, name:str, channels:int)->dict:
+    photo = b64encode(jpeg(Image.fromarray(analysis.photo))).decode()
+    return dict(name=name, photo=f'data:image/jpeg;base64,{photo}', classes=analysis.classes,
+        probabilities=analysis.probabilities.tolist(),
+        blocks=[_block_data(analysis, block, channels) for block in analysis.blocks])
 
 # %% ../nbs/15_explorers.ipynb #c082
 def page_data(
@@ -518,28 +707,43 @@ def page_data(
     "What the page shows of these photos."
     first = next(iter(analyses.values()))
     shapes = {b: m.shape for b,m in first.maps.items()}
-    photos = [dict(name=name, photo=f'data:image/jpeg;base64,{_text(np.frombuffer(jpeg(Image.fromarray(a.photo)), np.uint8))}', classes=a.classes, probabilities=a.probabilities.tolist(),
-        blocks=[_block_data(a, b, channels) for b in a.blocks]) for name,a in analyses.items()]
-    groups = [dict(name=name, blocks=[first.blocks.index(b) for b in g], output='×'.join(map(str, shapes[g[-1]]))) for name,g in stages(shapes).items()]
-    return dict(blocks=first.blocks, stages=groups, methods=list(METHODS), photos=photos, footer=about, colours={k: _text(color_table(v)) for k,v in dict(maps='viridis', heat='inferno').items()})
+    groups = [dict(name=name, blocks=[first.blocks.index(b) for b in group],
+        output='×'.join(map(str, shapes[group[-1]]))) for name,group in stages(shapes).items()]
+    colours = dict(maps=_base64(color_table('viridis')), heat=_base64(color_table('inferno')))
+    photos = [_photo_data(a, name, channels) for name,a in analyses.items()]
+    return dict(blocks=first.blocks, stages=groups, methods=list(METHODS), photos=photos,
+        footer=about, colours=colours, gamma=OVERLAY_GAMMA)
+
+# %% ../nbs/15_explorers.ipynb #c39eca71
+_ABOUT = ('{network} with {parameters:,} parameters, on photos of {size}×{size} pixels. '
+    'Feature maps: small pictures from dark (0, or the lowest value of a channel that goes below '
+    '0) to yellow (its highest value, or 0 if it has none above); over the photo from clear to '
+    'yellow. Heat maps: from clear (nothing here speaks for the class) to yellow (the most, by '
+    'the scale under the map). Made with resnet_pets.')
+
+def _about(classifier:Classifier)->str:
+    parameters = sum(p.numel() for p in classifier.network.parameters())
+    return _ABOUT.format(network=type(classifier.network).__name__, parameters=parameters,
+        size=classifier.size)
 
 # %% ../nbs/15_explorers.ipynb #c083
 def export_explorer(
-    model:Any, # a network as for `subject`
+    model:Any, # a network or a `Classifier`
     images:Any, # as for `name_photos`; one photo of a ResNet-101 takes about a megabyte
     path:str|Path, # the .html file
     title:str='Inside a network', # its heading
-    channels:int=24 # the strongest ones, of each block
+    channels:int=24, # the strongest ones, of each block
+    top:int=5 # classes to explain, as for `analyse`
 )->Path: # the same path
-    "Both explorers as one web page that works offline and without a kernel. Raises `PetsError` for several networks, or for no photo or channel."
+    "Both explorers as a web page that works offline. Raises `PetsError` for no photo or channel."
     if channels < 1: raise PetsError(f'{channels} channels to show', 'channels', 'Give at least 1')
-    desk = Session(model, images)
-    if len(desk.subjects) > 1: raise PetsError(f'{len(desk.subjects)} networks', 'model', 'A page shows one; export each by itself')
-    seen = next(iter(desk.subjects.values()))
-    about = (f'{type(seen.model).__name__} with {sum(p.numel() for p in seen.model.parameters()):,} parameters, on photos of {seen.size}×{seen.size} pixels. '
-        'Feature maps: small pictures from dark (0, or the lowest value of a channel that goes below 0) to yellow (its highest value, or 0 if it has none above); over the photo from clear to yellow. '
-        'Heat maps: from clear (nothing here speaks for the class) to yellow (the most, by the scale under the map). Made with resnet_pets.')
-    data = page_data({name: desk.analysis(name, next(iter(desk.subjects))) for name in desk.photos}, about, channels)
-    head,tail = (files('resnet_pets')/'assets/explorer.html').read_text(encoding='utf-8').split('{{data}}')
-    text = json.dumps(data, separators=(',', ':'), ensure_ascii=False, allow_nan=False).replace('<', '\\u003c')
-    return write_text(path, head.replace('{{title}}', html.escape(title)) + text + tail)
+    if isinstance(model, Mapping):
+        raise PetsError('several networks', 'model', 'A page shows one; export each by itself')
+    session = Session(model, images, top)
+    analyses = {name: session.analysis(name, 'model') for name in session.photos}
+    data = page_data(analyses, _about(session.classifiers['model']), channels)
+    text = json.dumps(data, separators=(',', ':'), ensure_ascii=False, allow_nan=False)
+    page = (files('resnet_pets')/'assets/explorer.html').read_text(encoding='utf-8')
+    head,tail = page.split('{{data}}')
+    head = head.replace('{{title}}', html.escape(title))
+    return write_text(path, head + text.replace('<', '\\u003c') + tail)

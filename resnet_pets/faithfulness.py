@@ -6,110 +6,128 @@
 from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 import numpy as np, torch, torch.nn.functional as F
+from fastcore.basics import patch
+from fastcore.meta import delegates
 from matplotlib.figure import Figure
 from torch import nn, Tensor
-from fastcore.basics import patch
 from tqdm import tqdm
 from .core import COLORS, PetsError, Table, eval_mode, new_figure, rng
 from .data import Pet
-from .checkpoints import Saved
-from .features import find_layers, to_model, unwrap_model
-from .localization import (_copied, _interval_text, _logits, _mark, _positive, _same_number, randomize_weights, blurred, class_heat, compared_maps,
-    energy_pointing_game, is_empty, mean_interval, predicted_classes, photos_and_regions, pointing_game, species_answer)
+from .confidence import interval_text, mean_interval
+from .classifier import Classifier, as_classifier
+from .features import prepare_input, unwrap_model
+from .gradcam import grad_cam, target_scores
+from resnet_pets.localization import (check_consistent_length, energy_pointing_game, gaussian_blur,
+    is_empty, map_style, maps_and_baselines, photos_and_regions, pointing_game, predicted_classes,
+    randomize_weights)
 
 # %% auto #0
-__all__ = ['MEASURES', 'class_probability', 'removal_curve', 'curve_area', 'measure_maps', 'parts', 'cascading_randomization',
-           'spearman', 'randomised_maps', 'similarity', 'plot_sanity', 'measure_heat', 'Faithfulness', 'faithfulness',
-           'plot_curves']
-
-# %% ../nbs/14_faithfulness.ipynb #c072
-def class_probability(
-    output:Any, # of a network
-    classes:Tensor, # (N,)
-    answer:Callable|None=None # from the output to logits (N,K)
-)->Tensor: # (N,)
-    "The softmax probability of each photo's class."
-    return _logits(output, answer).softmax(1).gather(1, classes.to(output.device)[:,None])[:,0]
+__all__ = ['MEASURES', 'deletion_curve', 'insertion_curve', 'auc', 'measure_maps', 'randomization_order',
+           'cascading_randomization', 'spearman', 'randomized_maps', 'map_similarity', 'plot_sanity',
+           'measure_faithfulness', 'Faithfulness', 'faithfulness', 'plot_curves']
 
 # %% ../nbs/14_faithfulness.ipynb #c075
-def _turns(maps:Tensor, cells:int, seed)->Tensor: # (N,1,cells,cells) in [0,1): when each square's turn comes
-    heat = F.adaptive_avg_pool2d(_positive(maps)[:,None], cells).flatten(1)
-    mixed = torch.rand(heat.shape, generator=rng('turns', seed)).argsort(1).to(heat.device)
-    order = mixed.gather(1, heat.gather(1, mixed).argsort(dim=1, descending=True, stable=True))
-    return (order.argsort(1)/order.shape[1]).view(-1, 1, cells, cells)
+def _removal_order(maps:Tensor, grid_size:int, seed)->Tensor: # (N,1,g,g), from 0 to below 1
+    heat = F.adaptive_avg_pool2d(maps.detach().float().relu()[:,None], grid_size).flatten(1)
+    shuffled = torch.rand(heat.shape, generator=rng('turns', seed)).argsort(1).to(heat.device)
+    ranked = heat.gather(1, shuffled).argsort(dim=1, descending=True, stable=True)
+    order = shuffled.gather(1, ranked).argsort(1)
+    return (order/order.shape[1]).view(-1, 1, grid_size, grid_size)
+
+# %% ../nbs/14_faithfulness.ipynb #ab0bbbd1
+def _replacement_curve(model, start, end, maps, classes, steps, grid_size, seed)->Tensor:
+    check_consistent_length(photos=start, maps=maps, classes=classes)
+    order = F.interpolate(_removal_order(maps.to(start.device), grid_size, seed), start.shape[2:])
+    columns = classes.to(start.device)[:,None]
+    def probability(share):
+        logits = model(torch.where(order < share, end, start))
+        return model.class_probabilities(logits).gather(1, columns)[:,0]
+    with torch.no_grad(), eval_mode(model):
+        return torch.stack([probability(step/steps) for step in range(steps+1)], 1)
 
 # %% ../nbs/14_faithfulness.ipynb #c077
-def removal_curve(
-    model:nn.Module, # any network; left as it was
+def deletion_curve(
+    model:nn.Module, # a `Classifier`, or any network; left as it was
     x:Tensor, # (N,C,H,W), normalised
-    maps:Tensor, # (N,H,W), signed; what is not positive comes last, by chance
-    classes:Tensor, # (N,) whose probability to watch
-    insert:bool=False, # bring back the hottest first, instead of removing it
-    answer:Callable|None=None, # from the output to logits (N,K)
+    maps:Tensor, # (N,H,W), signed; what is not positive comes last, in random order
+    classes:Tensor, # (N,) indices into the classifier's `names`
     steps:int=10, # equal shares of the area
-    cells:int=16, # squares along a side: the pieces
-    fill:Callable=blurred, # what stands where the photo is removed, from (N,C,H,W)
+    grid_size:int=16, # squares along a side, replaced as a whole
+    baseline:Callable=gaussian_blur, # from photos (N,C,H,W) to what replaces them
     seed:int=0 # of the order of squares that are equally hot
-)->Tensor: # (N,steps+1) probabilities, from nothing done to all
-    "Deletion or insertion (Petsiuk et al. 2018), square by square in the order of the heat."
-    _same_number(photos=x, maps=maps, classes=classes)
-    x = to_model(model, x)
-    blank,turns = fill(x), F.interpolate(_turns(maps.to(x.device), cells, seed), x.shape[2:])
-    def picture(step): return torch.where((turns < step/steps) == insert, x, blank)
-    with torch.no_grad(), eval_mode(model):
-        return torch.stack([class_probability(model(picture(step)), classes, answer) for step in range(steps+1)], 1)
+)->Tensor: # (N,steps+1) probabilities, from the photo to the baseline
+    "Probability of a class while the hottest squares are removed (Petsiuk et al. 2018)."
+    model = as_classifier(model)
+    x = prepare_input(model, x)
+    return _replacement_curve(model, x, baseline(x), maps, classes, steps, grid_size, seed)
+
+# %% ../nbs/14_faithfulness.ipynb #7f6802c8
+def insertion_curve(
+    model:nn.Module, # as for `deletion_curve`
+    x:Tensor, # (N,C,H,W), normalised
+    maps:Tensor, # (N,H,W), signed
+    classes:Tensor, # (N,) indices into the classifier's `names`
+    steps:int=10, # as for `deletion_curve`
+    grid_size:int=16, # as for `deletion_curve`
+    baseline:Callable=gaussian_blur, # as for `deletion_curve`
+    seed:int=0 # as for `deletion_curve`
+)->Tensor: # (N,steps+1) probabilities, from the baseline to the photo
+    "Probability of a class while the hottest squares are inserted (Petsiuk et al. 2018)."
+    model = as_classifier(model)
+    x = prepare_input(model, x)
+    return _replacement_curve(model, baseline(x), x, maps, classes, steps, grid_size, seed)
 
 # %% ../nbs/14_faithfulness.ipynb #c080
-def curve_area(
+def auc(
     curves:Tensor # (N,steps+1)
 )->Tensor: # (N,) from 0 to 1
     "Area under each curve, by the trapezoid rule: the mean probability on the way."
     return torch.trapezoid(curves, dim=1)/(curves.shape[1]-1)
 
 # %% ../nbs/14_faithfulness.ipynb #c086
+@delegates(deletion_curve)
 def measure_maps(
-    model:nn.Module, # any network; left as it was
+    model:nn.Module, # a `Classifier`, or any network; left as it was
     x:Tensor, # (N,C,H,W), normalised
     regions:Tensor, # (N,3,H,W), from `photos_and_regions`
     maps:Mapping[str, Tensor], # name → (N,H,W), signed
     classes:Tensor, # (N,) that the maps explain
-    answer:Callable|None=None, # from the output to logits (N,K)
-    steps:int=10, # as for `removal_curve`
-    cells:int=16, # as for `removal_curve`
-    fill:Callable=blurred, # as for `removal_curve`
-    seed:int=0
-)->dict[tuple[str, str], Tensor]: # (map, measure) → (N,), or (N,steps+1) for the measures 'deletion' and 'insertion'; on the CPU
-    "Share of heat, pointing game, deletion and insertion for a batch, and which maps were empty."
+    **kwargs
+)->dict[tuple[str, str], Tensor]: # (map, measure) → (N,), or a curve (N,steps+1); on the CPU
+    "Both pointing games, deletion and insertion for a batch, and which maps were empty."
     found = {}
     for name,m in maps.items():
-        found |= {(name, 'share'): energy_pointing_game(m, regions), (name, 'pointing'): pointing_game(m, regions), (name, 'empty'): is_empty(m).float()}
-        found |= {(name, kind): removal_curve(model, x, m, classes, kind == 'insertion', answer, steps, cells, fill, seed) for kind in ('deletion', 'insertion')}
+        found[name, 'energy_pointing_game'] = energy_pointing_game(m, regions)
+        found[name, 'pointing_game'] = pointing_game(m, regions)
+        found[name, 'deletion'] = deletion_curve(model, x, m, classes, **kwargs)
+        found[name, 'insertion'] = insertion_curve(model, x, m, classes, **kwargs)
+        found[name, 'empty'] = is_empty(m).float()
     return {k: v.cpu() for k,v in found.items()}
 
 # %% ../nbs/14_faithfulness.ipynb #c090
-def parts(
+def randomization_order(
     model:nn.Module # any network
 )->list[str]: # names, from the head down to the first layer
-    "The parts that the network is put together from, as far as they have weights."
+    "The top-level layers that have weights, the last first."
     model,prefix = unwrap_model(model),''
     while True:
-        named = [(prefix+name, m) for name,m in model.named_children() if any(True for _ in m.parameters())]
-        if len(named) != 1 or not any(True for _ in named[0][1].children()): return [name for name,_ in named[::-1]]
-        prefix,model = f'{named[0][0]}.', named[0][1]
+        children = {n: m for n,m in model.named_children() if any(True for _ in m.parameters())}
+        name,child = next(iter(children.items()), ('', model))
+        if len(children) != 1 or not any(True for _ in child.children()):
+            return [prefix+name for name in children][::-1]
+        model,prefix = child,f'{prefix}{name}.'   # a container that holds all of it is opened
 
 # %% ../nbs/14_faithfulness.ipynb #c092
 def cascading_randomization(
     model:nn.Module, # any network; not changed
-    layers:Sequence[str]|None=None, # what to make forget, in this order; by default `parts`
-    seed:int=0
-)->Iterator[tuple[str, nn.Module]]: # the part, and a copy in which it and all before it are untrained; the next step changes the same copy
-    "Cascading randomisation (Adebayo et al. 2018): the network forgets part after part."
-    layers,model = list(layers or parts(model)), _copied(model)
-    find_layers(model, layers)
-    for layer in layers: yield layer, randomize_weights(model, layer, seed)
+    layers:Sequence[str]|None=None, # names, in this order; by default `randomization_order`
+    seed:int=0 # of the random weights
+)->Iterator[tuple[str, nn.Module]]: # a layer, and a copy in which it and all before it are random
+    "Randomise a network layer by layer (Adebayo et al. 2018)."
+    for layer in layers or randomization_order(model):
+        model = randomize_weights(model, layer, seed)
+        yield layer, model
 
 # %% ../nbs/14_faithfulness.ipynb #c096
 def spearman(
@@ -123,160 +141,177 @@ def spearman(
     return torch.from_numpy((a*b).sum(1)/np.sqrt((a*a).sum(1)*(b*b).sum(1)).clip(1e-12))
 
 # %% ../nbs/14_faithfulness.ipynb #c098
-def randomised_maps(
-    model:nn.Module, # any network with convolutions; not changed
+def randomized_maps(
+    model:nn.Module, # a `Classifier`, or any network with convolutions; not changed
     x:Tensor, # (N,C,H,W), normalised
     layer:str, # whose maps to make
-    classes:Tensor, # (N,) the same for all
+    classes:Tensor, # (N,) indices into the classifier's `names`, the same for all
     method:str='gradcam', # a key of `gradcam.METHODS`
-    answer:Callable|None=None, # from the output to logits (N,K)
-    seed:int=0
-)->dict[str, Tensor]: # 'trained', then the part forgotten last → (N,h,w), signed
-    "The maps of a network while it forgets."
-    explain = partial(class_heat, x=x, layer=layer, classes=classes, method=method, answer=answer)
-    return {'trained': explain(model)} | {name: explain(step) for name,step in cascading_randomization(model, seed=seed)}
+    seed:int=0 # of the random weights
+)->dict[str, Tensor]: # 'trained', then the layer randomised last → (N,h,w), signed
+    "The maps of a network during cascading randomisation."
+    classifier = as_classifier(model)
+    def target(logits): return target_scores(classifier.class_scores(logits), classes)
+    def explain(network): return grad_cam(network, x, layer, target, method)[layer]
+    steps = cascading_randomization(classifier, seed=seed)
+    return {'trained': explain(classifier), **{name: explain(network) for name,network in steps}}
 
 # %% ../nbs/14_faithfulness.ipynb #c102
-def similarity(
-    maps:Mapping[str, Tensor] # of `randomised_maps`
-)->dict[str, Tensor]: # part → (N,) rank correlations, on the CPU
-    "How much the maps still resemble the first; and as the part 'another photo', how much two photos' maps do anyway (nan for a single one)."
+def map_similarity(
+    maps:Mapping[str, Tensor] # from `randomized_maps`
+)->dict[str, Tensor]: # layer → (N,) rank correlations, on the CPU
+    "Similarity to the first maps; as 'another photo', of maps of two photos (nan if there is one)."
     first,*rest = maps.items()
-    others = dict(rest) | {'another photo': first[1].roll(1, 0) if len(first[1]) > 1 else first[1]*float('nan')}
-    return {name: spearman(first[1], m) for name,m in others.items()}
+    trained = first[1]
+    another = trained.roll(1, 0) if len(trained) > 1 else trained*float('nan')
+    return {name: spearman(trained, m) for name,m in [*rest, ('another photo', another)]}
 
 # %% ../nbs/14_faithfulness.ipynb #c111
-def _stretch(ax, x, intervals, name): # line and band of (3,K) means and intervals
-    color,line,marker = _mark(name)
+def _plot_intervals(ax, x, intervals:Tensor, name:str)->None: # of (3,K): mean and interval
+    style = map_style(name)
     mean,low,high = intervals.numpy()
-    ax.plot(x, mean, linestyle=line, marker=marker, markersize=3.5, color=color, label=name)
-    ax.fill_between(x, low, high, color=color, alpha=.15, linewidth=0)
+    ax.plot(x, mean, **style, markersize=3.5, label=name)
+    ax.fill_between(x, low, high, color=style['color'], alpha=.15, linewidth=0)
 
 # %% ../nbs/14_faithfulness.ipynb #n006
 def plot_sanity(
-    similar:Mapping[str, dict], # title → from `similarity`, of two photos or more
+    similarities:Mapping[str, dict] # title → from `map_similarity`, of two photos or more
 )->Figure: # a panel for each
-    "How alike the maps stay while the network forgets, with 95% intervals. Dashed: how alike the maps of two photos are anyway; dotted: a map that only sees edges."
-    fig,axs = new_figure(1, len(similar), (3.6*len(similar), 2.8))
-    for ax,(title,found) in zip(axs[0], similar.items()):
-        *names,other = found
-        _stretch(ax, range(len(names)), torch.stack([mean_interval(found[name]) for name in names], 1), title)
-        ax.axhline(mean_interval(found[other])[0], linestyle='--', color=COLORS['grey'])
+    "Similarity of maps during cascading randomisation. Dashed: of two photos; dotted: of edges."
+    fig,axs = new_figure(1, len(similarities), (3.6*len(similarities), 2.8))
+    for ax,(title,found) in zip(axs[0], similarities.items()):
+        *names,another = found
+        intervals = torch.stack([mean_interval(found[name]) for name in names], 1)
+        _plot_intervals(ax, range(len(names)), intervals, title)
+        ax.axhline(mean_interval(found[another])[0], linestyle='--', color=COLORS['grey'])
         ax.axhline(1, linestyle=':', color=COLORS['good'])
         ax.set_xticks(range(len(names)), names, rotation=40, ha='right')
-        ax.set(title=title, ylim=(-.6, 1.05), xlabel='forgotten, together with all to its left')
+        ax.set(title=title, ylim=(-.6, 1.05), xlabel='randomised, together with all to its left')
     axs[0,0].set_ylabel('rank correlation')
     return fig
 
 # %% ../nbs/14_faithfulness.ipynb #c114
-def measure_heat(
-    model:nn.Module, # any network with convolutions; left as it was
+@delegates(deletion_curve)
+def measure_faithfulness(
+    model:nn.Module, # a `Classifier`, or any network with convolutions; left as it was
     batches:Iterable, # of (x, regions), as from `photos_and_regions`
     layer:str, # whose maps to judge
     method:str='gradcam', # a key of `gradcam.METHODS`
-    answer:Callable|None=None, # from the output to logits (N,K)
-    sanity:bool=True, # with the randomised networks
+    sanity:bool=True, # with cascading randomisation
     seed:int=0, # of the random weights and of the order of squares that are equally hot
-    steps:int=10, # as for `removal_curve`
-    cells:int=16, # as for `removal_curve`
-    fill:Callable=blurred # as for `removal_curve`
-)->tuple[dict, dict]: # as of `measure_maps` and of `similarity`, of all photos
-    "Judge the maps of a network, and those of the baselines, batch by batch."
-    found = [], []
-    for i,(x, regions) in enumerate(batches):
-        x = to_model(model, x)
+    **kwargs
+)->tuple[dict, dict]: # as from `measure_maps`; as from `map_similarity`, or empty
+    "Judge the maps of a network, and the baselines, batch by batch."
+    measured,similarity = [],[]
+    for i,(x,regions) in enumerate(batches):
+        x = prepare_input(model, x)
         regions,place = regions.to(x.device), (seed, i)
-        classes = predicted_classes(model, x, answer)
-        maps = compared_maps(model, x, layer, classes, method, answer, place)
-        found[0].append(measure_maps(model, x, regions, maps, classes, answer, steps, cells, fill, place))
-        if sanity: found[1].append(similarity(randomised_maps(model, x, layer, classes, method, answer, place)))
-    return tuple({k: torch.cat([batch[k] for batch in kind]) for k in kind[0]} if kind else {} for kind in found)
+        classes = predicted_classes(model, x)
+        maps = maps_and_baselines(model, x, layer, classes, method, place)
+        measured.append(measure_maps(model, x, regions, maps, classes, seed=place, **kwargs))
+        if not sanity: continue
+        maps = randomized_maps(model, x, layer, classes, method, place)
+        similarity.append(map_similarity(maps))
+    return _joined(measured), _joined(similarity)
+
+def _joined(batches:list[dict])->dict: # of all photos
+    return {k: torch.cat([batch[k] for batch in batches]) for k in batches[0]} if batches else {}
 
 # %% ../nbs/14_faithfulness.ipynb #c116
 @dataclass(eq=False, repr=False)
 class Faithfulness:
-    "What was measured of a network's heat maps, photo by photo."
+    "What was measured of a network's maps, photo by photo."
     title:str # e.g. 'gradcam at layer4'
     photos:list # names of those that were judged
-    left_out:list # names of those without a trimap
-    measured:dict # from `measure_heat`
-    similar:dict # from `measure_heat`, or empty
+    skipped:list # names of those without a trimap
+    measured:dict # (map, measure) → (N,) or (N,steps+1), from `measure_faithfulness`
+    similarity:dict # layer → (N,), from `measure_faithfulness`, or empty
     @property
     def maps(self)->list[str]:
-        "The kinds of maps that were judged."
+        "The names of the maps that were judged."
         return list(dict.fromkeys(name for name,_ in self.measured))
-    def _heading(self)->str: return f'{self.title}, {len(self.photos)} photos, {len(self.left_out)} without a trimap left out'
+    def _heading(self)->str:
+        skipped = f'{len(self.skipped)} without a trimap skipped'
+        return f'{self.title}, {len(self.photos)} photos, {skipped}'
     def __repr__(self): return f'{self._heading()}\n{self.table}'
     def _repr_markdown_(self): return f'{self._heading()}:\n\n{self.table.markdown()}'
 
 # %% ../nbs/14_faithfulness.ipynb #c118
+@delegates(deletion_curve)
 def faithfulness(
-    saved:Saved, # network, experiment and statistics; not changed
-    pets:Sequence[Pet], # those without a trimap are left out, and counted
+    classifier:Classifier, # left as it was
+    pets:Sequence[Pet], # those without a trimap are skipped, and counted
     layer:str='layer4', # whose maps to judge
     method:str='gradcam', # a key of `gradcam.METHODS`
-    device:str|torch.device='cpu', # where
     batch_size:int=32, # photos in one pass
-    sanity:bool=True, # with the randomised networks
-    seed:int=0, # as for `measure_heat`
-    steps:int=10, # as for `removal_curve`
-    cells:int=16, # as for `removal_curve`
-    fill:Callable=blurred # as for `removal_curve`
+    sanity:bool=True, # with cascading randomisation
+    seed:int=0, # as for `measure_faithfulness`
+    **kwargs
 )->Faithfulness:
-    "Judge a network's heat maps over a data set. Costs 10·(steps+1) forward passes a photo, and with `sanity` one both ways for each part of the network. Raises `PetsError` if no photo has a trimap."
-    kept = [p for p in pets if p.trimap]
-    if not kept: raise PetsError(f'none of these {len(pets)} photos has a trimap', 'annotations/trimaps', 'Unpack the official annotations beside the photos')
-    model = _copied(saved.model).to(device)
-    parts = [kept[i:i+batch_size] for i in range(0, len(kept), batch_size)]
-    batches = tqdm((photos_and_regions(saved, part, device) for part in parts), f'{method} at {layer}', len(parts), unit='batch', leave=False)
-    measured = measure_heat(model, batches, layer, method, species_answer(saved.breed_species), sanity, seed, steps, cells, fill)
-    return Faithfulness(f'{method} at {layer}', [p.name for p in kept], [p.name for p in pets if not p.trimap], *measured)
+    "Judge a network's maps over a data set. Raises `PetsError` if no photo has a trimap."
+    judged = [p for p in pets if p.trimap]
+    if not judged:
+        raise PetsError(f'none of these {len(pets)} photos has a trimap', 'annotations/trimaps',
+            'Unpack the official annotations beside the photos')
+    title,names = f'{method} at {layer}', [p.name for p in judged]
+    chunks = [judged[i:i+batch_size] for i in range(0, len(judged), batch_size)]
+    progress = tqdm(chunks, title, unit='batch', leave=False)
+    batches = (photos_and_regions(classifier, chunk) for chunk in progress)
+    found = measure_faithfulness(classifier, batches, layer, method, sanity, seed, **kwargs)
+    return Faithfulness(title, names, [p.name for p in pets if not p.trimap], *found)
 
 # %% ../nbs/14_faithfulness.ipynb #c121
 @patch
 def scores(self:Faithfulness,
     name:str, # of a map
-    measure:str # 'share', 'pointing', 'deletion', 'insertion' or 'empty'
+    measure:str # a key of `MEASURES`, or 'empty'
 )->Tensor: # (N,), of a curve the area under it
     "One number for each photo."
     found = self.measured[name, measure]
-    return curve_area(found) if found.ndim == 2 else found
+    return auc(found) if found.ndim == 2 else found
 
 # %% ../nbs/14_faithfulness.ipynb #c123
-MEASURES = dict(share='share of heat', pointing='pointing game', deletion='deletion (low is good)', insertion='insertion')
+MEASURES = dict(energy_pointing_game='energy pointing game', pointing_game='pointing game',
+    deletion='deletion (lower is better)', insertion='insertion')
 
 @patch(as_prop=True)
 def table(self:Faithfulness)->Table: # a row for each map
     "Means over the photos with 95% intervals; and how many maps were empty and counted as uniform."
-    return Table([dict(map=name, **{label: _interval_text(self.scores(name, k)) for k,label in MEASURES.items()},
-        empty=int(self.scores(name, 'empty').sum())) for name in self.maps])
+    def row(name):
+        means = {label: interval_text(self.scores(name, k)) for k,label in MEASURES.items()}
+        return dict(map=name, **means, empty=int(self.scores(name, 'empty').sum()))
+    return Table([row(name) for name in self.maps])
 
 # %% ../nbs/14_faithfulness.ipynb #c126
 @patch
 def difference(self:Faithfulness,
     name:str # of a map
 )->Table: # a row for each other map
-    "Mean differences on the same photos, with 95% intervals. Of 20 intervals about one excludes 0 by luck alone."
-    return Table([{f'{name} minus': other} | {label: _interval_text(self.scores(name, k)-self.scores(other, k)) for k,label in MEASURES.items()}
-        for other in self.maps if other != name])
+    "Mean differences on the same photos, with 95% intervals: about 1 in 20 excludes 0 by chance."
+    def row(other):
+        differences = {k: self.scores(name, k)-self.scores(other, k) for k in MEASURES}
+        return {f'{name} minus': other} | {MEASURES[k]: interval_text(v) for k,v in differences.items()}
+    return Table([row(other) for other in self.maps if other != name])
 
 # %% ../nbs/14_faithfulness.ipynb #c132
 @patch(as_prop=True)
-def sanity(self:Faithfulness)->Table: # a row for each part, from the head down
-    "How alike the maps stay while the network forgets: mean rank correlations with 95% intervals."
-    return Table([dict(forgotten=name, spearman=_interval_text(v)) for name,v in self.similar.items() if not v.isnan().all()])
+def sanity(self:Faithfulness)->Table: # a row for each layer, from the head down
+    "Mean similarity of the maps during cascading randomisation, with 95% intervals."
+    found = {name: v for name,v in self.similarity.items() if not v.isnan().all()}
+    return Table([dict(randomized=name, spearman=interval_text(v)) for name,v in found.items()])
 
 # %% ../nbs/14_faithfulness.ipynb #c134
 def plot_curves(
     result:Faithfulness
 )->Figure: # deletion and insertion, a line for each map
-    "Mean probability of the class while the hottest squares are blurred or brought back, with 95% intervals."
+    "Mean probability of the class along the deletion and insertion curves, with 95% intervals."
     fig,axs = new_figure(1, 2, (8, 3.1))
-    for ax,kind,verb in zip(axs[0], ('deletion', 'insertion'), ('blurred', 'brought back')):
+    for ax,kind,verb in zip(axs[0], ('deletion', 'insertion'), ('removed', 'inserted')):
         for name in result.maps:
             curves = result.measured[name, kind]
-            _stretch(ax, np.linspace(0, 1, curves.shape[1]), mean_interval(curves), name)
+            _plot_intervals(ax, np.linspace(0, 1, curves.shape[1]), mean_interval(curves), name)
         ax.set(title=kind, xlabel=f'share of the photo {verb}, hottest first', ylim=(0, 1.02))
     axs[0,0].set_ylabel('probability of the class')
-    fig.legend(*axs[0,0].get_legend_handles_labels(), loc='outside upper center', ncols=len(result.maps), frameon=False)
+    handles,labels = axs[0,0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc='outside upper center', ncols=len(labels), frameon=False)
     return fig

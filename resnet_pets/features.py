@@ -58,7 +58,7 @@ def unwrap_model(
         inner = model.module
     return unwrap_model(inner) if isinstance(inner, nn.Module) else model
 
-# %% ../nbs/12_features.ipynb #7c6a5989
+# %% ../nbs/12_features.ipynb #8e9d100b
 @contextmanager
 def eager_eval_mode(
     model:nn.Module # any network

@@ -4,199 +4,148 @@
 
 # %% ../nbs/13b_localization.ipynb #c002
 from __future__ import annotations
-import copy, io, math
-from collections.abc import Callable, Mapping, Sequence
+import copy, math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn, Tensor
 from .core import COLORS, PetsError, eval_mode, new_figure, seeded
-from .data import Pet, photo_errors
-from .batches import Batches, PhotoCache, cache_size, resize_square
-from .evaluation import species_logit
-from .confidence import _draws
-from .checkpoints import Saved
-from .features import to_model, unwrap_model
+from .photos import normalize, open_photo, photo_errors
+from .data import Pet
+from .classifier import Classifier, as_classifier
+from .features import find_layers, prepare_input, unwrap_model
 from .gradcam import grad_cam, overlay, target_scores, upsample
 
 # %% auto #0
-__all__ = ['BASELINES', 'uniform_heat', 'centre_blob', 'blurred', 'edges', 'randomize_weights', 'untrained', 'species_answer',
-           'predicted_classes', 'class_heat', 'plot_heats', 'trimap_picture', 'photos_and_regions', 'mean_interval',
-           'is_empty', 'energy_pointing_game', 'compared_maps', 'plot_shares', 'pointing_game', 'plot_pointing']
+__all__ = ['BASELINES', 'MAP_STYLES', 'uniform_map', 'center_prior', 'gaussian_blur', 'edge_map', 'randomize_weights',
+           'predicted_classes', 'trimap_image', 'photos_and_regions', 'is_empty', 'check_consistent_length',
+           'energy_pointing_game', 'maps_and_baselines', 'map_style', 'pointing_game', 'plot_pointing_game']
 
 # %% ../nbs/13b_localization.ipynb #c007
-def uniform_heat(
+def uniform_map(
     x:Tensor # (N,C,H,W)
 )->Tensor: # (N,H,W)
-    "A heat map that says nothing: 1 everywhere."
+    "A map that is 1 everywhere."
     return torch.ones_like(x[:,0])
 
 # %% ../nbs/13b_localization.ipynb #c008
-def centre_blob(
+def center_prior(
     x:Tensor, # (N,C,H,W)
-    width:float=.25 # its standard deviation, as a share of the side
+    width:float=.25 # standard deviation, as a share of the side
 )->Tensor: # (N,H,W), 1 in the middle
-    "A heat map that has not looked at the photo."
+    "A Gaussian in the middle of the photo, whatever the photo shows."
     down,across = (torch.linspace(-.5, .5, n, device=x.device) for n in x.shape[2:])
     return torch.exp(-(down[:,None]**2+across**2)/(2*width**2)).expand(len(x), -1, -1)
 
 # %% ../nbs/13b_localization.ipynb #c012
-def _gauss_matrix(n:int, sigma:float)->Tensor: # (n,n): blurs a line of n pixels, mirrored at its ends
+def _gauss_matrix(n:int, sigma:float)->Tensor: # (n,n): blurs n pixels, mirrored at the ends
     radius = min(math.ceil(3*sigma), n-1)
-    reach = torch.arange(-radius, radius+1)
-    weight = torch.softmax(-reach.float()**2/(2*sigma**2), 0).expand(n, -1)
-    place = (torch.arange(n)[:,None]+reach).abs()
-    return torch.zeros(n, n).scatter_add_(1, (n-1)-((n-1)-place).abs(), weight)
+    offsets = torch.arange(-radius, radius+1)
+    weights = torch.softmax(-offsets.float()**2/(2*sigma**2), 0).expand(n, -1)
+    columns = (torch.arange(n)[:,None]+offsets).abs()
+    return torch.zeros(n, n).scatter_add_(1, (n-1)-((n-1)-columns).abs(), weights)
 
 # %% ../nbs/13b_localization.ipynb #f2109264
-def blurred(
+def gaussian_blur(
     x:Tensor, # (N,C,H,W)
     width:float=.1 # standard deviation of the Gaussian, as a share of the height
 )->Tensor: # (N,C,H,W)
-    "The photos out of focus."
-    if not x.is_floating_point() or width <= 0: raise PetsError(f'{x.dtype} and a width of {width}', 'blurred', 'Give floats, and a width above 0')
+    "Blurred photos. Raises `PetsError` unless `x` holds floats and `width` is above 0."
+    if not x.is_floating_point() or width <= 0:
+        raise PetsError(f'{x.dtype} and a width of {width}', 'gaussian_blur',
+            'Give floats, and a width above 0')
     rows,columns = (_gauss_matrix(n, width*x.shape[2]).to(x) for n in x.shape[2:])
     return rows@x@columns.T
 
 # %% ../nbs/13b_localization.ipynb #c015
-def edges(
+def edge_map(
     x:Tensor # (N,C,H,W)
 )->Tensor: # (N,H,W)
-    "A heat map that has only looked for edges: how steep the brightness is, slightly blurred."
+    "The strength of the edges: how steeply the brightness changes, slightly blurred."
     grey = F.pad(x.float().mean(1, keepdim=True), (1, 1, 1, 1), 'replicate')
-    across,down = grey[:,:,1:-1,2:]-grey[:,:,1:-1,:-2], grey[:,:,2:,1:-1]-grey[:,:,:-2,1:-1]
-    return blurred((across**2+down**2).sqrt(), .015)[:,0]
+    across = grey[:,:,1:-1,2:]-grey[:,:,1:-1,:-2]
+    down = grey[:,:,2:,1:-1]-grey[:,:,:-2,1:-1]
+    return gaussian_blur((across**2+down**2).sqrt(), .015)[:,0]
 
-BASELINES = {'uniform': uniform_heat, 'centre blob': centre_blob, 'edges': edges}
+BASELINES = {'uniform': uniform_map, 'center prior': center_prior, 'edges': edge_map}
 
 # %% ../nbs/13b_localization.ipynb #c019
-def _copied(model:nn.Module)->nn.Module: # also of one that has kept results of its last pass, which themselves can't be copied
-    model = unwrap_model(model)
-    kept = {id(v): v.detach().clone() for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor) and v.grad_fn is not None}
-    with torch.inference_mode(False): return copy.deepcopy(model, kept)
+def _copy(model:nn.Module)->nn.Module: # without wrappers, even if it holds results of its last pass
+    network = unwrap_model(model)
+    memo = {id(v): v.detach().clone() for m in network.modules() for v in vars(m).values()
+        if isinstance(v, Tensor) and v.grad_fn is not None}
+    with torch.inference_mode(False):
+        copied = copy.deepcopy(network, memo)
+        if not isinstance(model, Classifier): return copied
+        memo[id(model.network)] = copied
+        return copy.deepcopy(model, memo)
 
-def _fresh(layer:nn.Module)->None:
-    before = [(v, v.clone()) for v in (*layer.parameters(recurse=False), *layer.buffers(recurse=False))]
+def _reset(layer:nn.Module)->None:
+    tensors = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
+    before = [v.clone() for v in tensors]
     if hasattr(layer, 'reset_parameters'): layer.reset_parameters()
-    for v,old in before:   # what the layer did not draw anew is shuffled
+    for v,old in zip(tensors, before):   # what was not drawn anew is shuffled
         if torch.equal(v, old): v.copy_(v.flatten()[torch.randperm(v.numel())].view_as(v))
 
+# %% ../nbs/13b_localization.ipynb #c020
 @torch.no_grad()
-def randomize_weights(model:nn.Module, part:str, seed)->nn.Module: # in place; the part '' is all of it
+def randomize_weights(
+    model:nn.Module, # any network; not changed
+    layer:str='', # its name, `PetsError` for an unknown one; '' for the whole network
+    seed:int=0 # another seed, other weights
+)->nn.Module: # a copy, on the same device
+    "A copy of a network in which all weights of a layer, or of all layers, are random."
+    if layer: find_layers(model, layer)
     device = next(model.parameters()).device
-    model.cpu()    # so that every device gets the same weights
-    for name,layer in model.named_modules(remove_duplicate=False):
-        if not part or f'{name}.'.startswith(f'{part}.'):
-            with seeded(seed, 'untrained', name): _fresh(layer)
+    model = _copy(model).cpu()    # so that every device gets the same weights
+    for name,module in unwrap_model(model).named_modules(remove_duplicate=False):
+        if not layer or f'{name}.'.startswith(f'{layer}.'):
+            with seeded(seed, 'untrained', name): _reset(module)
     return model.to(device)
 
-# %% ../nbs/13b_localization.ipynb #c020
-def untrained(
-    model:nn.Module, # any network; not changed
-    seed:int=0 # another seed, other weights
-)->nn.Module: # on the same device
-    "A copy of a network that has learnt nothing."
-    return randomize_weights(_copied(model), '', seed)
-
-# %% ../nbs/13b_localization.ipynb #c024
-def species_answer(
-    breed_species:Tensor|None=None # (B,) for a head of breeds, see `species_logit`
-)->Callable: # from the output (N,K) to logits (N,2) of cat and dog
-    "Logits −z/2 for cat and z/2 for dog: their softmax gives the dog probability sigmoid(z)."
-    return lambda output: torch.stack([-(z := species_logit(output, breed_species)), z], 1)/2
-
 # %% ../nbs/13b_localization.ipynb #c026
-def _logits(output, answer:Callable|None)->Tensor: # (N,K), K at least 2
-    logits = answer(output) if answer else output
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or not logits.shape[1]: raise PetsError('the output is no table of logits (N,K)', 'answer', 'Give a function from the output to logits as answer')
-    if logits.isnan().any(): raise PetsError('the network answered nan', 'logits', 'Its weights have diverged, or the photos are not what it was trained on')
-    return torch.cat([-logits, logits], 1).float()/2 if logits.shape[1] == 1 else logits.float()
-
 @torch.no_grad()
 def predicted_classes(
-    model:nn.Module, # any network
-    x:Tensor, # (N,C,H,W), normalised
-    answer:Callable|None=None # from its output to logits (N,K)
-)->Tensor: # (N,) the class that it gives each photo
-    "What a network says, right or wrong."
-    with eval_mode(model): return _logits(model(to_model(model, x)), answer).argmax(1)
-
-# %% ../nbs/13b_localization.ipynb #c028
-def class_heat(
-    model:nn.Module, # any network with convolutions; left as it was
-    x:Tensor, # (N,C,H,W), normalised
-    layer:str, # its name
-    classes:Tensor, # (N,) what to explain
-    method:str='gradcam', # a key of `gradcam.METHODS`
-    answer:Callable|None=None # from the output to logits (N,K)
-)->Tensor: # (N,h,w), signed, on the grid of the layer
-    "What speaks for these classes at a layer."
-    return grad_cam(model, x, layer, lambda output: target_scores(_logits(output, answer), classes), method)[layer]
-
-# %% ../nbs/13b_localization.ipynb #c030
-def _show(ax, photo, heat):
-    top = heat.relu().amax()
-    ax.imshow(overlay(photo, heat.relu()/(top if top > 0 else 1)))
-
-# %% ../nbs/13b_localization.ipynb #b8db12c1
-def plot_heats(
-    photos:Tensor, # (N,3,H,W) in [0,1]
-    maps:Mapping[str, Tensor], # title → (N,h,w), signed; what is positive is shown
-    index:Sequence[int]=(0, 1, 2) # which photos
-)->Figure: # a line for each photo, a column for each map
-    "Heat maps side by side, each on its own scale."
-    fig,axs = new_figure(len(index), len(maps)+1, (1.35*(len(maps)+1), 1.4*len(index)+.2), images=True)
-    for ax,title in zip(axs[0], ('photo', *maps)): ax.set_title(title, fontsize=8)
-    for row,i in zip(axs, index):
-        row[0].imshow(photos[i].float().cpu().clamp(0, 1).permute(1, 2, 0).numpy())
-        for ax,m in zip(row[1:], maps.values()): _show(ax, photos[i], upsample(m, photos.shape[2:])[i])
-    return fig
+    model:nn.Module, # a `Classifier`, or any network
+    x:Tensor # (N,C,H,W), normalised
+)->Tensor: # (N,) indices into the classifier's `names`
+    "The class predicted for each photo, right or wrong; of cats and dogs the species."
+    classifier = as_classifier(model)
+    with eval_mode(classifier): logits = classifier(prepare_input(classifier, x))
+    scores = classifier.class_scores(logits)
+    return (scores[:,:2] if classifier.species else scores).argmax(1)
 
 # %% ../nbs/13b_localization.ipynb #c035
-def trimap_picture(
+def trimap_image(
     path:str|Path # a trimap's PNG
-)->io.BytesIO: # a PNG in memory: red is animal, green background, blue border
+)->Image.Image: # RGB: red is animal, green background, blue border
     "A trimap as a colour picture. Raises `PetsError` naming the file if it is none."
     with photo_errors(path), Image.open(path) as picture: values = np.asarray(picture)
     if values.ndim != 2 or not np.isin(values, (1, 2, 3)).all():
-        raise PetsError('this is no trimap, whose pixels are 1 (animal), 2 (background) or 3 (border)', path, 'Unpack the annotations again, or delete this file')
-    file = io.BytesIO()
-    Image.fromarray(np.stack([values == v for v in (1, 2, 3)], 2).astype(np.uint8)*255).save(file, 'png')
-    file.seek(0)
-    return file
+        raise PetsError('not a trimap, whose pixels are 1 (animal), 2 (background) or 3 (border)',
+            path, 'Unpack the annotations again, or delete this file')
+    return Image.fromarray(np.stack([values == v for v in (1, 2, 3)], 2).astype(np.uint8)*255)
 
 # %% ../nbs/13b_localization.ipynb #c037
+def _squares(classifier:Classifier, pet:Pet)->tuple[np.ndarray, np.ndarray]: # of photo and trimap
+    photo,trimap = open_photo(pet.path), trimap_image(pet.trimap)
+    expected,found = photo.width/photo.height, trimap.width/trimap.height
+    if abs(found/expected-1) > .03:
+        raise PetsError(f'width by height is {found:.2f}, that of the photo {expected:.2f}',
+            pet.trimap, 'Look at the folder with pets_check')
+    return classifier.square(photo), classifier.square(trimap)
+
 def photos_and_regions(
-    saved:Saved, # network, experiment and statistics
-    pets:Sequence[Pet], # with trimaps
-    device:str|torch.device='cpu' # where
-)->tuple[Tensor, Tensor]: # (N,3,S,S) photos as the network sees them; (N,3,S,S) in [0,1] how much of each pixel is animal, background, border
-    "A batch of photos, and their trimaps by the same squeeze and crop. Raises `PetsError` for a trimap of another shape than its photo."
-    size = saved.config.data.image_size
-    photos = [resize_square(p.path, cache_size(size)) for p in pets]
-    masks = [resize_square(trimap_picture(p.trimap), cache_size(size)) for p in pets]
-    for p,(_,photo),(_,mask) in zip(pets, photos, masks):
-        if abs(mask/photo-1) > .03: raise PetsError(f'width by height is {mask:.2f}, that of the photo {photo:.2f}', p.trimap, 'Look at the folder with pets_check')
-    aspect = torch.tensor([a for _,a in photos], dtype=torch.float32)
-    def view(squares, mean, std):
-        return Batches(PhotoCache(np.stack([s for s,_ in squares]), aspect), size, mean, std, len(pets), device=device).batch(0, 0)[0]
-    return view(photos, saved.mean, saved.std), view(masks, (0, 0, 0), (1, 1, 1))
-
-# %% ../nbs/13b_localization.ipynb #c045
-def mean_interval(
-    values:Tensor, # (N,) or (N,K), one for each photo; rows with nan are left out
-    resamples:int=2000, # draws
-    seed:int=0 # of the draws
-)->Tensor: # (3,) or (3,K): mean, and the ends of its 95% interval
-    "A mean over photos with its percentile bootstrap interval (Efron and Tibshirani 1993); where all photos agree it has no width."
-    v = values.detach().cpu().double().numpy()
-    v = v[~np.isnan(v).any(axis=tuple(range(1, v.ndim)))]
-    if not len(v): raise PetsError('there is nothing to average', 'mean_interval', 'Give at least one photo')
-    means = np.concatenate([counts@v/len(v) for counts in _draws(len(v), resamples, seed)])
-    return torch.tensor(np.stack([v.mean(0), *np.percentile(means, (2.5, 97.5), axis=0)]))
-
-def _interval_text(values:Tensor)->str: return '{:.3f} [{:.3f}, {:.3f}]'.format(*mean_interval(values).tolist())
+    classifier:Classifier, # says how a photo becomes its input
+    pets:Sequence[Pet] # with trimaps
+)->tuple[Tensor, Tensor]: # (N,3,S,S) normalised; (N,3,S,S) shares of animal, background, border
+    "Photos, and the regions of their trimaps. Raises `PetsError` if their shapes do not fit."
+    classifier = as_classifier(classifier)
+    photos,regions = map(np.stack, zip(*(_squares(classifier, pet) for pet in pets)))
+    regions = torch.from_numpy(regions).to(classifier.device)
+    return classifier.normalize(photos), normalize(regions, mean=(0, 0, 0), std=(1, 1, 1))
 
 # %% ../nbs/13b_localization.ipynb #c051
 def is_empty(
@@ -205,56 +154,56 @@ def is_empty(
     "Maps in which nothing is positive."
     return ~(maps > 0).flatten(1).any(1)
 
-def _same_number(**given)->None: # of photos
-    if len({len(v) for v in given.values()}) > 1: raise PetsError(', '.join(f'{len(v)} {k}' for k,v in given.items()), 'photos', 'Give one of each for every photo')
-
 def _positive(maps:Tensor)->Tensor: # what speaks for the class; an empty map becomes uniform
     return torch.where(is_empty(maps)[:,None,None], 1, maps.detach().float().relu())
+
+# %% ../nbs/13b_localization.ipynb #3e485c7b
+def check_consistent_length(
+    **values # name → anything with a length
+)->None:
+    "Raises `PetsError` unless there is one of each for every photo."
+    if len({len(v) for v in values.values()}) > 1:
+        counts = ', '.join(f'{len(v)} {name}' for name,v in values.items())
+        raise PetsError(counts, 'photos', 'Give one of each for every photo')
 
 # %% ../nbs/13b_localization.ipynb #c052
 def energy_pointing_game(
     maps:Tensor, # (N,H,W), signed; what is positive counts
-    regions:Tensor # (N,3,H,W) animal, background and border, from `photos_and_regions`
+    regions:Tensor # (N,3,H,W), from `photos_and_regions`; the border is left out
 )->Tensor: # (N,) from 0 to 1
-    "Share of the heat that lies on the animal, the border left out; an empty map counts as uniform."
-    _same_number(maps=maps, regions=regions)
+    "Share of the heat on the animal (Wang et al. 2020); an empty map counts as uniform."
+    check_consistent_length(maps=maps, regions=regions)
     maps,animal,background = _positive(maps), regions[:,0], regions[:,1]
     return (maps*animal).sum((1, 2))/(maps*(animal+background)).sum((1, 2)).clamp(min=1e-12)
 
 # %% ../nbs/13b_localization.ipynb #c056
-def compared_maps(
-    model:nn.Module, # any network with convolutions; left as it was
+def maps_and_baselines(
+    model:nn.Module, # a `Classifier`, or any network with convolutions; left as it was
     x:Tensor, # (N,C,H,W), normalised
     layer:str, # whose maps to make
-    classes:Tensor, # (N,) what to explain
+    classes:Tensor, # (N,) indices into the classifier's `names`: what to explain
     method:str='gradcam', # a key of `gradcam.METHODS`
-    answer:Callable|None=None, # from the output to logits (N,K)
     seed:int=0 # of the untrained network
-)->dict[str, Tensor]: # the method, 'untrained', 'uniform', 'centre blob' and 'edges' → (N,H,W), signed
-    "A network's heat maps, those of an untrained one, and the baselines."
-    own,nothing = (upsample(class_heat(m, x, layer, classes, method, answer), x.shape[2:]) for m in (model, untrained(model, seed)))
-    return {method: own, 'untrained': nothing, **{name: make(x) for name,make in BASELINES.items()}}
+)->dict[str, Tensor]: # the method, 'untrained' and the keys of `BASELINES` → (N,H,W), signed
+    "The maps of a network at the size of the photos, those of an untrained one, and the baselines."
+    classifier = as_classifier(model)
+    def target(logits): return target_scores(classifier.class_scores(logits), classes)
+    networks = {method: classifier, 'untrained': randomize_weights(classifier, seed=seed)}
+    maps = {name: grad_cam(net, x, layer, target, method)[layer] for name,net in networks.items()}
+    baselines = {name: make_map(x) for name,make_map in BASELINES.items()}
+    return {name: upsample(m, x.shape[2:]) for name,m in maps.items()} | baselines
 
 # %% ../nbs/13b_localization.ipynb #c060
-_MARKS = {'untrained': ('bad', '--', 'x'), 'uniform': ('grey', ':', '|'), 'centre blob': ('cat', (0, (5, 1, 1, 1, 1, 1)), 's'), 'edges': ('good', '-.', '^')}
+MAP_STYLES = {'untrained': dict(color=COLORS['bad'], linestyle='--', marker='x'),
+    'uniform': dict(color=COLORS['grey'], linestyle=':', marker='|'),
+    'center prior': dict(color=COLORS['cat'], linestyle=(0, (5, 1, 1, 1, 1, 1)), marker='s'),
+    'edges': dict(color=COLORS['good'], linestyle='-.', marker='^')}
 
-def _mark(name:str)->tuple: # colour, line and marker of a map
-    color,line,marker = _MARKS.get(name, ('dog', '-', 'o'))
-    return COLORS[color], line, marker
-
-# %% ../nbs/13b_localization.ipynb #c061
-def plot_shares(
-    shares:Mapping[str, Tensor], # map → (N,), from `energy_pointing_game`
-    area:Tensor # (N,) the same of `uniform_heat`
-)->Figure: # a panel for each map, a mark for each photo
-    "Share of heat on the animal against the animal's area. On the dashed line heat is no better than uniform."
-    fig,axs = new_figure(1, len(shares), (2.3*len(shares), 2.7))
-    for ax,(name,share) in zip(axs[0], shares.items()):
-        ax.plot([0, 1], [0, 1], '--', color=COLORS['grey'], linewidth=1)
-        ax.plot(area.cpu(), share.cpu(), _mark(name)[2], color=_mark(name)[0], markersize=4, alpha=.7)
-        ax.set(title=f'{name}: {share.mean():.2f}', xlim=(0, 1), ylim=(0, 1.02), aspect='equal', xlabel='area of the animal,\nborder left out')
-    axs[0,0].set_ylabel('share of the heat')
-    return fig
+def map_style(
+    name:str # of a map, e.g. a key of `maps_and_baselines`
+)->dict: # keywords of matplotlib's `plot`
+    "Colour, line and marker of a map in figures; the same for all that are no baselines."
+    return MAP_STYLES.get(name, dict(color=COLORS['dog'], linestyle='-', marker='o'))
 
 # %% ../nbs/13b_localization.ipynb #c064
 def _near(regions:Tensor, tolerance:float)->Tensor: # (N,H,W) bool
@@ -269,25 +218,27 @@ def pointing_game(
     tolerance:float=.03 # a miss by this share of the side is still a hit
 )->Tensor: # (N,) 1 for a hit, 0 for a miss, of a tie the share of hits
     "Is the hottest pixel on the animal (Zhang et al. 2016)? An empty map counts as uniform."
-    _same_number(maps=maps, regions=regions)
+    check_consistent_length(maps=maps, regions=regions)
     maps = _positive(maps)
     top = maps == maps.amax((1, 2), keepdim=True)
     return (top & _near(regions, tolerance)).sum((1, 2))/top.sum((1, 2))
 
 # %% ../nbs/13b_localization.ipynb #c069
-def plot_pointing(
+def plot_pointing_game(
     photos:Tensor, # (N,3,H,W) in [0,1]
     maps:Tensor, # (N,H,W), signed
-    regions:Tensor, # (N,3,H,W)
+    regions:Tensor, # (N,3,H,W), from `photos_and_regions`
     tolerance:float=.03 # as for `pointing_game`
 )->Figure: # a panel for each photo
-    "The animal's outline, and the hottest pixel: a green dot for a hit, an orange cross for a miss. An empty map has none."
-    lines,columns = math.ceil(len(photos)/6), min(6, len(photos))
-    fig,axs = new_figure(lines, columns, (1.5*columns, 1.5*lines), images=True)
-    for ax,photo,m,region,hit in zip(axs.flat, photos, maps, regions, pointing_game(maps, regions, tolerance)):
-        _show(ax, photo, m)
+    "The animal's outline and the hottest pixel: a green dot on it, an orange cross elsewhere."
+    rows,columns = math.ceil(len(photos)/6), min(6, len(photos))
+    fig,axs = new_figure(rows, columns, (1.5*columns, 1.5*rows), images=True)
+    hits = pointing_game(maps, regions, tolerance)
+    for ax,photo,m,region,hit in zip(axs.flat, photos, maps, regions, hits):
+        ax.imshow(overlay(photo, m.relu()/m.amax().clamp(min=1e-12)))
         ax.contour(region[0].cpu(), [.5], colors='white', linewidths=.8)
         if is_empty(m[None]): continue
         row,column = divmod(m.argmax().item(), m.shape[1])
-        ax.plot(column, row, 'o' if hit else 'X', color=COLORS['good' if hit else 'bad'], markeredgecolor='white', markersize=8)
+        style = dict(color=COLORS['good' if hit else 'bad'], markeredgecolor='white', markersize=8)
+        ax.plot(column, row, 'o' if hit else 'X', **style)
     return fig

@@ -42,13 +42,15 @@ def photo_errors(
     "Whatever a decoder raises in this block becomes a `PetsError` that names the file."
     try: yield
     except PetsError: raise
-    except Exception as e: raise PetsError(f'this photo cannot be read ({_reason(e)})', path, fix) from e
+    except Exception as e:
+        raise PetsError(f'this photo cannot be read ({_reason(e)})', path, fix) from e
 
 # %% ../nbs/02a_photos.ipynb #52ea9353
 def _image_of(source:Any)->Image.Image: # not yet decoded where it is a file
     if isinstance(source, Image.Image): return source
     if isinstance(source, np.ndarray):
-        if (source.ndim, *source.shape[2:]) not in ((2,), (3, 3), (3, 4)) or source.dtype != np.uint8:
+        if (source.ndim, *source.shape[2:]) not in ((2,), (3, 3),
+            (3, 4)) or source.dtype != np.uint8:
             raise TypeError(f'an array {source.shape} of {source.dtype}, not (H,W,3) of uint8')
         return Image.fromarray(source)
     if isinstance(source, (str, Path)):
@@ -103,7 +105,7 @@ def is_photo_name(
 def find_photos(
     names:str|Path|Sequence[str|Path] # files and folders
 )->list[Path]: # every file named, and the photos below every folder named, sorted
-    "The photos that files and folders stand for. Raises `PetsError` for a name that does not exist, or if there are none."
+    "The photos in files and folders. Raises `PetsError` for an unknown name, or if there are none."
     names = [names] if isinstance(names, (str, Path)) else list(names)
     found = []
     for name in map(Path, names):
@@ -111,7 +113,8 @@ def find_photos(
         elif name.exists() or name.is_symlink(): found.append(name)
         else: raise PetsError('no such file or folder', name)
     if not found:
-        raise PetsError('no photos in it', names[0] if names else '', f"Photos end in {', '.join(PHOTO_ENDINGS)}")
+        raise PetsError('no photos in it', names[0] if names else '',
+            f"Photos end in {', '.join(PHOTO_ENDINGS)}")
     return found
 
 def _walk(folder:Path, above:tuple=())->list[Path]: # of a circle of links each folder counts once
@@ -135,7 +138,7 @@ def free_name(
 def list_photos(
     images:Any # photos as for `open_photo`, records with a `path`, or folders; or one of these
 )->list: # photos as for `open_photo`
-    "The photos that are meant. A folder stands for the photos below it; of a data set for those in its folder `images`."
+    "Photos as a list. A folder stands for the photos below it, or for those in its `images`."
     kinds = (str, Path, bytes, bytearray, memoryview, np.ndarray, Image.Image)
     single = isinstance(images, kinds) or hasattr(images, 'path') or hasattr(images, 'read')
     found = []
@@ -167,8 +170,10 @@ def resize_square(
     crop_pct:float=1.0 # share of the side that is kept, in (0, 1]
 )->np.ndarray: # (size,size,3) uint8
     "The square of a photo that a network sees."
-    if crop_mode not in CROP_MODES: raise PetsError(f"no crop mode '{crop_mode}'", 'crop_mode', nearest(crop_mode, CROP_MODES))
-    if not 0 < crop_pct <= 1: raise PetsError(f'{crop_pct} is no share in (0, 1]', 'crop_pct', 'Give 1 to keep all')
+    if crop_mode not in CROP_MODES:
+        raise PetsError(f"no crop mode '{crop_mode}'", 'crop_mode', nearest(crop_mode, CROP_MODES))
+    if not 0 < crop_pct <= 1:
+        raise PetsError(f'{crop_pct} is no share in (0, 1]', 'crop_pct', 'Give 1 to keep all')
     w,h = photo.size
     kept_w,kept_h = (min(w, h),)*2 if crop_mode == 'center' else (w, h)
     margin_x,margin_y = (w-kept_w*crop_pct)/2, (h-kept_h*crop_pct)/2
@@ -182,7 +187,8 @@ def normalize_pixels(
     std:Sequence[float]|Tensor # of the channels
 )->Tensor: # (N,3,H,W), on the same device
     "Subtract the mean of each channel and divide by its standard deviation."
-    mean,std = (torch.as_tensor(v, dtype=x.dtype, device=x.device).view(3, 1, 1) for v in (mean, std))
+    mean,std = (torch.as_tensor(v, dtype=x.dtype, device=x.device).view(3, 1, 1) for v in (mean,
+        std))
     return (x-mean)/std
 
 def normalize(

@@ -5,24 +5,24 @@
 # %% ../nbs/14a_pictures.ipynb #c002
 from __future__ import annotations
 import html, io
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 import numpy as np, torch
-from PIL import Image, ImageOps
-from torch import nn, Tensor
+from PIL import Image
+from torch import Tensor
 from fastcore.basics import patch
-from .core import PetsError, eval_mode, nearest
-from .features import block_names, to_model
-from .gradcam import METHODS, activations_and_gradients
+from .core import PetsError, nearest
+from .features import block_names
+from .gradcam import (METHODS, OVERLAY_GAMMA, ActivationsAndGradients,
+    activations_and_gradients)
+from .classifier import Classifier
 
 # %% auto #0
-__all__ = ['SIDE', 'GAP', 'STRIP', 'color_table', 'enlarge', 'paint', 'color_over', 'jpeg', 'softmax_answer', 'center_square',
-           'Subject', 'subject', 'Maps', 'pack_maps', 'Analysis', 'analyse', 'channel_picture', 'channel_tile',
-           'channel_facts', 'heat_values', 'heat_picture', 'film_blocks', 'contact_sheet', 'bars_html', 'legend_html',
-           'stages', 'summary_html']
+__all__ = ['SIDE', 'GAP', 'LABEL', 'color_table', 'enlarge', 'colorize', 'color_over', 'jpeg', 'find_blocks', 'Maps', 'pack_maps',
+           'Analysis', 'analyse', 'channel_picture', 'channel_tile', 'channel_facts', 'heat_values', 'heat_picture',
+           'strip_blocks', 'contact_sheet', 'bars_html', 'legend_html', 'stages', 'summary_html']
 
 # %% ../nbs/14a_pictures.ipynb #c009
 @lru_cache(None)
@@ -42,19 +42,23 @@ def enlarge(
     smooth:bool=True # interpolate between the values; or else show each as a rectangle
 )->Image.Image: # L, (side,side)
     "A map at the size of a picture; each value's centre keeps its place."
-    return Image.fromarray(values).resize((side, side), Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST)
+    resampling = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    return Image.fromarray(values).resize((side, side), resampling)
 
 # %% ../nbs/14a_pictures.ipynb #c014
-def paint(
+def colorize(
     grey:Image.Image, # L
     colors:str # a colour map
 )->Image.Image: # RGB
-    "A picture in grey, in the colours of a table."
-    painted = grey.copy()
-    painted.putpalette(color_table(colors).tobytes())
-    return painted.convert('RGB')
+    "A picture in grey, in the colours of a colour map."
+    colored = grey.copy()
+    colored.putpalette(color_table(colors).tobytes())
+    return colored.convert('RGB')
 
 # %% ../nbs/14a_pictures.ipynb #c017
+_ALPHA = (np.arange(256)/255)**OVERLAY_GAMMA   # of the colour, for each byte
+
+# %% ../nbs/14a_pictures.ipynb #dad74097
 def color_over(
     photo:Image.Image, # L, square
     values:np.ndarray, # (h,w) uint8
@@ -63,8 +67,8 @@ def color_over(
 )->Image.Image: # RGB, as large as the photo
     "A photo in grey with a map as colour over it; where the map is 0 the photo stays clear."
     heat = enlarge(values, photo.width)
-    share = [round(255*opacity*(v/255)**.7) for v in range(256)]
-    return Image.composite(paint(heat, colors), photo.convert('RGB'), heat.point(share))
+    mask = heat.point((255*opacity*_ALPHA).round().tolist())
+    return Image.composite(colorize(heat, colors), photo.convert('RGB'), mask)
 
 # %% ../nbs/14a_pictures.ipynb #c019
 def jpeg(
@@ -75,103 +79,16 @@ def jpeg(
     picture.save(out, 'JPEG', quality=90, subsampling=0)
     return out.getvalue()
 
-# %% ../nbs/14a_pictures.ipynb #c022
-def softmax_answer(
-    logits:Tensor # (N,K)
-)->tuple[Tensor, Tensor]: # scores to explain and probabilities, (N,C) each; C is K, or 2 for a single logit
-    "Each logit is a class; a single one speaks for the second of two classes, and minus the logit for the first. Raises `PetsError` if they are no logits."
-    if not isinstance(logits, Tensor) or logits.ndim != 2: raise PetsError(f'{tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__} are no logits', 'output of the network', 'Give Subject(…, answer=…), which makes scores and probabilities (N,C) of it')
-    if logits.shape[1] > 1: return logits, logits.softmax(1)
-    scores = torch.cat([-logits, logits], 1)
-    return scores, scores.sigmoid()
-
-# %% ../nbs/14a_pictures.ipynb #c024
-def center_square(
-    photo:Image.Image, # RGB
-    size:int # pixels a side
-)->np.ndarray: # (size,size,3) uint8
-    "The largest square in the middle of a photo."
-    return np.asarray(ImageOps.fit(photo, (size, size), Image.Resampling.BICUBIC))
-
-# %% ../nbs/14a_pictures.ipynb #c027
-@dataclass(eq=False)
-class Subject:
-    "A network to look into, the way from a photo to its input, and from its output to an answer. Raises `PetsError` for values that can't be."
-    model:nn.Module # any network with convolutions; left as it was
-    size:int=224 # pixels a side of its input
-    mean:Sequence[float]=(0.485, 0.456, 0.406) # of the channels, in [0,1]
-    std:Sequence[float]=(0.229, 0.224, 0.225) # of the channels
-    classes:Sequence[str]|None=None # names; by default 'class 0', …
-    top:int=5 # classes to explain at most: the likeliest
-    answer:Callable=softmax_answer # output → scores to explain and probabilities, (N,C) each
-    square:Callable=center_square # (photo, size) → what the network sees of it, (size,size,3) uint8
-    def __post_init__(self):
-        for k in ('size', 'top'):
-            if not isinstance(v := getattr(self, k), int) or v < 1: raise PetsError(f'{v!r} is no whole number above 0', k, f'Give Subject(…, {k}={224 if k == "size" else 5}), for example')
-        for k in ('mean', 'std'):
-            if np.shape(v := getattr(self, k)) != (3,): raise PetsError(f'{v!r} is not one number for each channel', k, 'Give three, for red, green and blue')
-    def __repr__(self):
-        names = 'classes by number' if self.classes is None else ', '.join(map(str, self.classes)) if len(self.classes) <= 5 else f'{len(self.classes)} classes'
-        return f'Subject: {type(self.model).__name__} at {self.size} px, {names}'
-
-# %% ../nbs/14a_pictures.ipynb #3d7a04eb
-@patch
-def input(self:Subject,
-    square:np.ndarray # (size,size,3) uint8
-)->Tensor: # (1,3,size,size), normalised
-    "The input of the network. Raises `PetsError` if the square is another one."
-    if square.shape != (self.size, self.size, 3) or square.dtype != np.uint8: raise PetsError(f'{square.shape} {square.dtype} is no square of {self.size} px', 'square', 'Give the photo in RGB, and its square as uint8')
-    mean,std = (torch.tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (self.mean, self.std))
-    return ((torch.from_numpy(square.copy()).permute(2, 0, 1)/255-mean)/std)[None]
-
 # %% ../nbs/14a_pictures.ipynb #c030
-@patch
-def _dry_run(self:Subject, work): # what `work` makes of an empty photo
-    try:
-        with torch.no_grad(), eval_mode(self.model): return work(to_model(self.model, torch.zeros(1, 3, self.size, self.size)))
-    except PetsError: raise
-    except Exception as e:
-        raise PetsError(f"the network refuses a photo of 3×{self.size}×{self.size} float32 ({e})", type(self.model).__name__, 'Give the size it takes, Subject(network, size=…), and weights in float32') from e
-
-@patch(as_prop=True)
-def blocks(self:Subject)->dict[str, str]: # what we call it → the layer's name in the network
-    "The places to stop at: the stem and every block. Raises `PetsError` if the network does not take photos of this size."
-    if not hasattr(self, '_blocks'):
-        names = self._dry_run(lambda x: block_names(self.model, x))
-        self._blocks = {'stem' if i == 0 and len(names) > 1 and '.' not in name else name: name for i,name in enumerate(names)}
-    return self._blocks
-
-# %% ../nbs/14a_pictures.ipynb #c032
-@patch(as_prop=True)
-def names(self:Subject)->list[str]: # (C) of the classes, each another one
-    "The names of the classes; a dry run counts them. Raises `PetsError` if `classes` are not as many."
-    if not hasattr(self, '_names'):
-        n = self._dry_run(lambda x: self.answer(self.model(x))[1].shape[1])
-        names = [f'class {i}' for i in range(n)] if self.classes is None else list(map(str, self.classes))
-        if len(names) != n: raise PetsError(f'{len(names)} names for {n} classes', 'classes', 'Give one for each')
-        times = Counter(names)
-        self._names = [f'{name} ({i})' if times[name] > 1 else name for i,name in enumerate(names)]
-        if len(set(self._names)) < n: self._names = [f'{i}: {name}' for i,name in enumerate(names)]
-    return self._names
-
-# %% ../nbs/14a_pictures.ipynb #c035
-def _trained_square(photo, size):
-    from resnet_pets.batches import cache_size, center_view
-    side = cache_size(size)
-    squeezed = np.array(photo.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=2))
-    view = center_view(torch.from_numpy(squeezed)[None], torch.tensor([photo.width/photo.height]), size)
-    return (view[0].permute(1, 2, 0)*255).round().byte().numpy()
-
-def subject(
-    model:Any # a `Subject`, a `Saved` from `load_model`, or a network
-)->Subject:
-    "What an explorer is given, with all that it needs to know; raises `PetsError` for anything else."
-    if isinstance(model, Subject): return model
-    if isinstance(model, nn.Module): return Subject(model)
-    if not hasattr(model, 'breed_species'): raise PetsError(f'{type(model).__name__} is no network', 'model', 'Give load_run(folder).saved, a Subject or an nn.Module')
-    from resnet_pets.evaluation import SPECIES, species_logit
-    def answer(logits): return softmax_answer(species_logit(logits, model.breed_species)[:,None])
-    return Subject(model.model, model.config.data.image_size, model.mean, model.std, SPECIES, answer=answer, square=_trained_square)
+def find_blocks(
+    classifier:Classifier # with any network
+)->dict[str, str]: # what we call it → the layer's name in the network
+    "The stem and every block. Raises `PetsError` if the network takes no photos of this size."
+    classifier.names   # by a dry run that refuses such a network in plain words
+    size = classifier.size
+    layers = block_names(classifier, torch.zeros(1, 3, size, size, device=classifier.device))
+    has_stem = len(layers) > 1 and '.' not in layers[0]
+    return {'stem' if i == 0 and has_stem else layer: layer for i,layer in enumerate(layers)}
 
 # %% ../nbs/14a_pictures.ipynb #c039
 @dataclass(eq=False)
@@ -198,15 +115,28 @@ class Maps:
 def pack_maps(
     maps:Tensor # (C,h,w)
 )->Maps:
-    "Channels as bytes. Raises `PetsError` for anything but the maps of one photo."
-    if maps.ndim != 3: raise PetsError(f'{tuple(maps.shape)} are not the channels of one photo', 'maps', 'Give (C,h,w); of a batch maps[i]')
+    "Channels as bytes. Raises `PetsError` for nan, and for anything but the maps of one photo."
+    if maps.ndim != 3:
+        raise PetsError(f'{tuple(maps.shape)} are not the channels of one photo', 'maps',
+            'Give (C,h,w); of a batch maps[i]')
+    if not maps.isfinite().all():
+        raise PetsError('nan or infinity', 'maps', 'The weights of the network have diverged')
     maps,places = maps.float(),(1, 2)
     low,high = maps.amin(places).clamp(max=0), maps.amax(places).clamp(min=0)
     step = ((high-low)/255).clamp(min=1e-30)[:,None,None]
     values = ((maps-low[:,None,None])/step).round().byte()
     active,peak = (maps > 0).float().mean(places), maps.flatten(1).argmax(1)
     order = maps.abs().mean(places).argsort(descending=True, stable=True)
-    return Maps(*(v.cpu().numpy() for v in (values, low, high, maps.mean(places), active, peak, order)))
+    parts = values, low, high, maps.mean(places), active, peak, order
+    return Maps(*(part.cpu().numpy() for part in parts))
+
+# %% ../nbs/14a_pictures.ipynb #042c0491
+def _explained(classifier:Classifier, logits:Tensor, n:int)->list[int]: # columns of its names
+    if n == len(classifier.names): return list(range(n))
+    always = [] if classifier.species is None else [0, 1]   # cat and dog
+    others = classifier.class_probabilities(logits)[0,len(always):]
+    likeliest = others.topk(n-len(always)).indices + len(always)
+    return always + likeliest.tolist()
 
 # %% ../nbs/14a_pictures.ipynb #c043
 @dataclass(eq=False)
@@ -215,10 +145,13 @@ class Analysis:
     photo:np.ndarray # (size,size,3) uint8, what the network saw
     maps:dict # block → `Maps`
     classes:list # (C) names
+    scores:np.ndarray # (C,) what the heat maps explain
     probabilities:np.ndarray # (C,)
     cams:dict # (block, class, method) → (h,w) float32: what speaks for the class, never below 0
     greys:dict=field(default_factory=dict) # size → the photo in grey
-    def __repr__(self): return f'Analysis of a photo: {len(self.maps)} blocks, {len(self.classes)} classes, {len(self.cams)} heat maps, {self.nbytes/1e6:.1f} MB'
+    def __repr__(self):
+        return (f'Analysis of a photo: {len(self.maps)} blocks, {len(self.classes)} classes, '
+            f'{len(self.cams)} heat maps, {self.nbytes/1e6:.1f} MB')
     @property
     def blocks(self)->list[str]:
         "Names of the blocks, from the stem on."
@@ -226,47 +159,84 @@ class Analysis:
     @property
     def nbytes(self)->int:
         "Bytes of memory, the grey photos that were asked for included."
-        return self.photo.nbytes + sum(v.nbytes for part in (self.maps, self.cams) for v in part.values()) + sum(side**2 for side in self.greys)
-    def grey(self,
-        side:int # pixels
-    )->Image.Image: # L, (side,side)
-        "The photo in grey, at the size of a picture; made once."
-        if side not in self.greys: self.greys[side] = Image.fromarray(self.photo).convert('L').resize((side, side), Image.Resampling.BICUBIC)
-        return self.greys[side]
+        arrays = [self.photo, *self.maps.values(), *self.cams.values()]
+        return sum(a.nbytes for a in arrays) + sum(side**2 for side in self.greys)
+
+# %% ../nbs/14a_pictures.ipynb #72f5e841
+@patch
+def grey(self:Analysis,
+    side:int # pixels
+)->Image.Image: # L, (side,side)
+    "The photo in grey, at the size of a picture; made once."
+    if side not in self.greys:
+        photo = Image.fromarray(self.photo).convert('L')
+        self.greys[side] = photo.resize((side, side), Image.Resampling.BICUBIC)
+    return self.greys[side]
+
+# %% ../nbs/14a_pictures.ipynb #261f3ce2
+def _block_cams(block:str, a:Tensor, g:Tensor, names:Sequence)->dict: # (1,C,h,w) and (N,C,h,w)
+    cams = {}
+    for method,cam in METHODS.items():
+        maps = cam(a.float().expand_as(g), g.float()).relu().cpu().numpy()
+        if not np.isfinite(maps).all():
+            raise PetsError(f'{method} gives nan or infinity', block,
+                'The weights of the network have diverged')
+        cams |= {(block, name, method): m for name,m in zip(names, maps)}
+    return cams
+
+# %% ../nbs/14a_pictures.ipynb #45ab4e52
+def _explain(classifier:Classifier, square:np.ndarray, layers:list, n:int)->ActivationsAndGradients:
+    "The photo at these layers, and the gradients of n classes."
+    known = 0 if classifier.species is None else 1   # a cat's gradient is minus that of a dog
+    def target(logits):
+        columns = _explained(classifier, logits, n)[known:]
+        return classifier.class_scores(logits)[:,columns].diagonal()   # of copy k class k
+    x = classifier.normalize(np.stack([square]*(n-known)))
+    ran = activations_and_gradients(classifier, x, layers, target)
+    if known: ran.gradients = {k: torch.cat([-g[:1], g]) for k,g in ran.gradients.items()}
+    return ran
 
 # %% ../nbs/14a_pictures.ipynb #c044
 def analyse(
-    subject:Subject, # the network
-    photo:Image.Image # RGB
+    classifier:Classifier, # left as it was
+    photo:Any, # as for `open_photo`
+    top:int=5, # so many classes, the likeliest; cat and dog are always among them
+    blocks:Mapping|None=None # from `find_blocks`, which None calls
 )->Analysis:
-    "Feature maps, probabilities and heat maps of all blocks, classes and methods, in one forward and one backward pass. Raises `PetsError` if the network or its gradient answers nan."
-    square,n,found = subject.square(photo, subject.size), min(subject.top, len(subject.names)), {}
-    def target(output):
-        scores,probabilities = subject.answer(output)
-        found['p'],chosen = probabilities[0].detach().float().cpu(), torch.arange(n)
-        if n < scores.shape[1]: chosen = found['p'].topk(n).indices
-        found['chosen'] = chosen.tolist()
-        return scores[torch.arange(n), chosen]
-    ran = activations_and_gradients(subject.model, subject.input(square).repeat(n, 1, 1, 1), list(subject.blocks.values()), target)
-    if not all(v.isfinite().all() for v in (found['p'], *ran.activations.values(), *ran.gradients.values())): raise PetsError('the network answered nan, in its output or its gradient', type(subject.model).__name__, 'Its weights have diverged, or a std is 0')
-    classes,maps,cams = [subject.names[k] for k in found['chosen']], {}, {}
-    for block,layer in subject.blocks.items():
-        a,g = ran.activations[layer], ran.gradients[layer]
-        maps[block] = pack_maps(a[0])
-        for method,f in METHODS.items():
-            for name,cam in zip(classes, f(a, g).float().relu().cpu().numpy()): cams[block, name, method] = cam.copy()
-    return Analysis(square, maps, classes, found['p'][found['chosen']].numpy(), cams)
+    "Maps and heat maps of all blocks by one forward and one backward pass; no nan, or `PetsError`."
+    if type(top) is not int or top < 1:
+        raise PetsError(f'{top!r} is no whole number above 0', 'top', 'Give 5, for example')
+    blocks = blocks or find_blocks(classifier)
+    at_least = 1 if classifier.species is None else 2
+    n = min(max(top, at_least), len(classifier.names))
+    square = classifier.square(photo)
+    ran = _explain(classifier, square, list(blocks.values()), n)
+    columns = _explained(classifier, ran.output, n)
+    names = [classifier.names[k] for k in columns]
+    maps,cams = {},{}
+    for block,layer in blocks.items():
+        activations = ran.activations[layer][:1]
+        maps[block] = pack_maps(activations[0])
+        cams |= _block_cams(block, activations, ran.gradients[layer], names)
+    scores = classifier.class_scores(ran.output)[0,columns].float().cpu().numpy()
+    probabilities = classifier.class_probabilities(ran.output)[0,columns].cpu().numpy()
+    return Analysis(square, maps, names, scores, probabilities, cams)
 
 # %% ../nbs/14a_pictures.ipynb #c049
 SIDE = 320 # pixels of the large pictures
 
+# %% ../nbs/14a_pictures.ipynb #4c805d9c
 def _require(value, known, what):
     if value not in known: raise PetsError(f"no {what} '{value}'", what, nearest(value, known))
 
-def _maps_of(analysis, block, channel)->Maps:
+# %% ../nbs/14a_pictures.ipynb #539911b7
+def _maps_of(analysis:Analysis, block:str, channel:int)->Maps:
     _require(block, analysis.maps, 'block')
-    if not 0 <= channel < len(analysis.maps[block].values): raise PetsError(f'no channel {channel}: {block} has {len(analysis.maps[block].values)}', 'channel', 'Count from 0')
-    return analysis.maps[block]
+    maps = analysis.maps[block]
+    if not 0 <= channel < len(maps.values):
+        raise PetsError(f'no channel {channel}: {block} has {len(maps.values)}', 'channel',
+            'Count from 0')
+    return maps
 
 # %% ../nbs/14a_pictures.ipynb #c52cd894
 def channel_picture(
@@ -275,8 +245,9 @@ def channel_picture(
     channel:int, # its number
     opacity:float=.8 # of the colour where the channel is strongest
 )->Image.Image: # RGB
-    "One channel of a block, over the photo. Raises `PetsError` if there is no such block or channel."
-    return color_over(analysis.grey(SIDE), _maps_of(analysis, block, channel).values[channel], opacity, 'viridis')
+    "One channel of a block, over the photo. Raises `PetsError` if there is none such."
+    values = _maps_of(analysis, block, channel).values[channel]
+    return color_over(analysis.grey(SIDE), values, opacity, 'viridis')
 
 # %% ../nbs/14a_pictures.ipynb #c050
 def channel_tile(
@@ -285,8 +256,9 @@ def channel_tile(
     channel:int, # its number
     side:int=72 # pixels
 )->Image.Image: # RGB
-    "One channel as a small picture, value by value. Raises `PetsError` if there is no such block or channel."
-    return paint(enlarge(_maps_of(analysis, block, channel).values[channel], side, smooth=False), 'viridis')
+    "One channel as a small picture, value by value. Raises `PetsError` if there is none such."
+    values = _maps_of(analysis, block, channel).values[channel]
+    return colorize(enlarge(values, side, smooth=False), 'viridis')
 
 # %% ../nbs/14a_pictures.ipynb #c052
 def channel_facts(
@@ -294,15 +266,18 @@ def channel_facts(
     block:str, # one of `analysis.blocks`
     channel:int # its number
 )->str:
-    "A channel in numbers: its rank, mean, largest value and where that is. Raises `PetsError` if there is no such block or channel."
+    "A channel in numbers: rank, mean, largest value. Raises `PetsError` if there is none such."
     maps = _maps_of(analysis, block, channel)
-    c,h,w = maps.shape
-    rank = int(np.flatnonzero(maps.order == channel)[0])+1
-    start = f'channel {channel}, number {rank} of {c} by strength'
-    if maps.low[channel] == maps.high[channel] == 0: return f'{start}; it is silent on this photo'
+    n,h,w = maps.shape
+    low,high = maps.low[channel], maps.high[channel]
+    rank = maps.order.tolist().index(channel)+1
+    start = f'channel {channel}, number {rank} of {n} by strength'
+    if low == high == 0: return f'{start}; it is silent on this photo'
     row,column = divmod(int(maps.peak[channel]), w)
-    peak = f'largest value {maps.high[channel]:.3g} in row {row+1}, column {column+1}' if maps.high[channel] > 0 else f'lowest value {maps.low[channel]:.3g}'
-    return f'{start}; mean {maps.mean[channel]:.3g}, above 0 at {maps.active[channel]:.0%} of {h}×{w} places, {peak}'
+    extreme = f'lowest value {low:.3g}'
+    if high > 0: extreme = f'largest value {high:.3g} in row {row+1}, column {column+1}'
+    active = f'above 0 at {maps.active[channel]:.0%} of {h}×{w} places'
+    return f'{start}; mean {maps.mean[channel]:.3g}, {active}, {extreme}'
 
 # %% ../nbs/14a_pictures.ipynb #c056
 def heat_values(
@@ -323,43 +298,55 @@ def heat_picture(
     top:float|None=None, # what shall be hottest; by default the largest value
     side:int=SIDE # pixels
 )->Image.Image: # RGB
-    "Where the network looks for a class, at a block, over the photo. Raises `PetsError` if one of them is unknown."
-    for value,known,what in ((block, analysis.blocks, 'block'), (name, analysis.classes, 'class'), (method, METHODS, 'method')): _require(value, known, what)
-    return color_over(analysis.grey(side), heat_values(analysis.cams[block, name, method], top), opacity)
+    "Where the network looks for a class at a block. Raises `PetsError` for an unknown name."
+    _require(block, analysis.blocks, 'block')
+    _require(name, analysis.classes, 'class')
+    _require(method, METHODS, 'method')
+    values = heat_values(analysis.cams[block, name, method], top)
+    return color_over(analysis.grey(side), values, opacity)
 
 # %% ../nbs/14a_pictures.ipynb #c060
-def film_blocks(
+def strip_blocks(
     analysis:Analysis,
     n:int=12 # pictures at most
 )->list[str]: # of `analysis.blocks`
     "Blocks evenly spread over the depth, the first and the last among them."
     blocks = analysis.blocks
-    return [blocks[i] for i in sorted(set(np.linspace(0, len(blocks)-1, min(n, len(blocks))).round().astype(int)))]
+    positions = np.linspace(0, len(blocks)-1, min(n, len(blocks))).round().astype(int)
+    return [blocks[i] for i in sorted(set(positions))]
 
 # %% ../nbs/14a_pictures.ipynb #f9a4c1ad
-GAP,STRIP = 6,28 # pixels beside and below each picture of a sheet
+GAP,LABEL = 6,28 # pixels beside and below each picture of a sheet
 
+# %% ../nbs/14a_pictures.ipynb #66ff1bec
 def contact_sheet(
     pictures:Sequence[Image.Image], # square, row by row
     columns:int, # pictures in a row
     rows:int, # of the sheet, whether filled or not
     side:int # pixels of a picture
 )->bytes: # WebP
-    "Many small pictures as one, with clear strips between them."
-    sheet,out = Image.new('RGBA', (columns*(side+GAP), rows*(side+STRIP))), io.BytesIO()
-    for i,picture in enumerate(pictures): sheet.paste(picture, (i%columns*(side+GAP), i//columns*(side+STRIP)))
+    "Many small pictures as one, with clear space between them."
+    sheet,out = Image.new('RGBA', (columns*(side+GAP), rows*(side+LABEL))), io.BytesIO()
+    for i,picture in enumerate(pictures):
+        row,column = divmod(i, columns)
+        sheet.paste(picture, (column*(side+GAP), row*(side+LABEL)))
     sheet.save(out, 'WEBP', quality=80, method=0)
     return out.getvalue()
 
 # %% ../nbs/14a_pictures.ipynb #c064
+_BAR = ('<span title="{0}" style="overflow:hidden;text-overflow:ellipsis;white-space:nowrap">{0}'
+    '</span><span style="border:1px solid #8888;height:.9em"><span style="display:block;'
+    'height:100%;width:{1:.1f}%;background:#0072B2"></span></span><span>{2:.1%}</span>')
+
+# %% ../nbs/14a_pictures.ipynb #935b5ed9
 def bars_html(
     analysis:Analysis
 )->str:
     "The probabilities as bars."
-    row = ('<span title="{0}" style="overflow:hidden;text-overflow:ellipsis;white-space:nowrap">{0}</span><span style="border:1px solid #8888;height:.9em">'
-        '<span style="display:block;height:100%;width:{1:.1f}%;background:#0072B2"></span></span><span>{2:.1%}</span>')
-    rows = ''.join(row.format(html.escape(name), 100*p, p) for name,p in zip(analysis.classes, analysis.probabilities))
-    return f'<div style="display:grid;grid-template-columns:fit-content(16em) minmax(0,14em) 4em;gap:0 8px;align-items:center;line-height:1.5">{rows}</div>'
+    bars = [_BAR.format(html.escape(name), 100*p, p)
+        for name,p in zip(analysis.classes, analysis.probabilities)]
+    return ('<div style="display:grid;grid-template-columns:fit-content(16em) minmax(0,14em) 4em;'
+        f'gap:0 8px;align-items:center;line-height:1.5">{"".join(bars)}</div>')
 
 # %% ../nbs/14a_pictures.ipynb #c065
 def legend_html(
@@ -369,8 +356,12 @@ def legend_html(
     clear:bool=False # low values let a grey photo through
 )->str:
     "What the colours mean."
-    steps = ','.join('rgba({},{},{},{:.2f})'.format(*color_table(colors)[v], (v/255)**.7 if clear else 1) for v in range(0, 256, 51))
-    return f'<div style="display:flex;gap:8px;align-items:center;line-height:1.5"><span>{low:.3g}</span><span style="flex:1;height:.7em;background:linear-gradient(to right,{steps}),#999"></span><span>{high:.3g}</span></div>'
+    table = color_table(colors)
+    steps = ','.join('rgba({},{},{},{:.2f})'.format(*table[v], _ALPHA[v] if clear else 1)
+        for v in range(0, 256, 51))
+    return ('<div style="display:flex;gap:8px;align-items:center;line-height:1.5">'
+        f'<span>{low:.3g}</span><span style="flex:1;height:.7em;'
+        f'background:linear-gradient(to right,{steps}),#999"></span><span>{high:.3g}</span></div>')
 
 # %% ../nbs/14a_pictures.ipynb #c067
 def stages(
@@ -378,23 +369,35 @@ def stages(
 )->dict[str, list[str]]: # stage → its blocks
     "Blocks of one size that share a name up to the last dot."
     groups = {}
-    for block,(_,h,w) in blocks.items(): groups.setdefault((block.rpartition('.')[0] or block, h, w), []).append(block)
+    for block,(_,h,w) in blocks.items():
+        groups.setdefault((block.rpartition('.')[0] or block, h, w), []).append(block)
     names = [name for name,_,_ in groups]
-    return {name if names.count(name) == 1 else f'{name} {h}×{w}': g for (name,h,w),g in groups.items()}
+    return {name if names.count(name) == 1 else f'{name} {h}×{w}': group
+        for (name,h,w),group in groups.items()}
 
 # %% ../nbs/14a_pictures.ipynb #c069
+_CELL = ('style="text-align:left;font-weight:inherit;padding:2px 20px 2px 0;line-height:1.3;'
+    'white-space:nowrap"')
+
+def _summary_row(name:str, group:Sequence, shapes:Mapping, block:str)->str: # of a stage
+    here = block in group
+    label = f'<span style="display:inline-block;width:1em">{"▸" if here else ""}</span>'
+    count = f'{group.index(block)+1} of {len(group)}' if here else len(group)
+    shape = '×'.join(map(str, shapes[block if here else group[-1]]))
+    mark = ' style="font-weight:bold" aria-current="true"' if here else ''
+    return (f'<tr{mark}><th scope="row" {_CELL}>{label}{html.escape(name)}</th>'
+        f'<td {_CELL}>{count}</td><td {_CELL}>{shape}</td></tr>')
+
+# %% ../nbs/14a_pictures.ipynb #0e2ecb34
 def summary_html(
     analysis:Analysis,
     block:str # where we stand
 )->str:
-    "The shape diary, with a mark at a block. Raises `PetsError` if there is no such block."
+    "The model summary by stages, a block marked. Raises `PetsError` if there is no such block."
     _require(block, analysis.maps, 'block')
-    shapes,rows,cell = {b: m.shape for b,m in analysis.maps.items()}, '', 'style="text-align:left;font-weight:inherit;padding:2px 20px 2px 0;line-height:1.3;white-space:nowrap"'
-    for name,group in stages(shapes).items():
-        here = block in group
-        at = f'{group.index(block)+1} of {len(group)}' if here else len(group)
-        mark = ' style="font-weight:bold" aria-current="true"' if here else ''
-        values = f'<span style="display:inline-block;width:1em">{"▸" if here else ""}</span>{html.escape(name)}', at, '×'.join(map(str, shapes[block if here else group[-1]]))
-        rows += f'<tr{mark}><th scope="row" {cell}>{values[0]}</th>' + ''.join(f'<td {cell}>{v}</td>' for v in values[1:]) + '</tr>'
-    head = ''.join(f'<th scope="col" {cell}>{v}</th>' for v in ('stage', 'blocks', 'channels×height×width'))
-    return f'<table><thead style="font-weight:bold"><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    shapes = {b: m.shape for b,m in analysis.maps.items()}
+    rows = [_summary_row(name, group, shapes, block) for name,group in stages(shapes).items()]
+    titles = 'stage', 'blocks', 'channels×height×width'
+    head = ''.join(f'<th scope="col" {_CELL}>{title}</th>' for title in titles)
+    return (f'<table><thead style="font-weight:bold"><tr>{head}</tr></thead>'
+        f'<tbody>{"".join(rows)}</tbody></table>')

@@ -35,7 +35,7 @@ def process_group(
     dist.init_process_group('cpu:gloo,cuda:nccl' if cuda else 'gloo')
     try:
         yield
-        dist.barrier()   # leave together: torch's threads may still hold tensors of the last exchange
+        dist.barrier()   # leave together: torch's threads may still hold tensors of an exchange
     except RuntimeError as e:
         if not _lost(e): raise
         raise PetsError('another process ended', f'process {rank()}', 'See its message') from e

@@ -11,9 +11,11 @@ from .core import Table, write_text
 from .data import Pet
 from .photos import open_photo
 from .processes import is_main_process
-from .evaluation import (Predictions, evaluate, plot_confusion, plot_precision_recall, plot_predictions,
+from .evaluation import (Predictions, evaluate, plot_confusion, plot_precision_recall,
+    plot_predictions,
     plot_roc, plot_scores, report_table)
-from .confidence import (apply_temperature, bootstrap_intervals, breed_accuracy, breed_table, calibration_error,
+from .confidence import (apply_temperature, bootstrap_intervals, breed_accuracy,
+    breed_table, calibration_error,
     confused_breeds, fit_temperature, plot_breeds, plot_reliability, with_intervals)
 from .runs import Run
 
@@ -32,7 +34,8 @@ def split_figures(
         reliability=plot_reliability(predictions), breeds=plot_breeds(predictions),
         predictions=plot_predictions(predictions[list(shown)], photos))
     if len(set(p.species for p in pets)) == 2:
-        figures |= dict(roc=plot_roc(predictions), precision_recall=plot_precision_recall(predictions))
+        figures |= dict(roc=plot_roc(predictions),
+            precision_recall=plot_precision_recall(predictions))
     return figures
 
 # %% ../nbs/11a_reports.ipynb #fc63e08e
@@ -47,15 +50,16 @@ def score_split(
     if set(validation.species.tolist()) == {0, 1}:
         value = fit_temperature(validation)
         after = apply_temperature(predictions, value)
-        scores['temperature'] = dict(value=value, loss=evaluate(after)['loss'], ece=calibration_error(after))
+        scores['temperature'] = dict(value=value, loss=evaluate(after)['loss'],
+            ece=calibration_error(after))
     if len(breeds) > 2:
         scores['breeds'] = dict(n=len(breeds), accuracy=breed_accuracy(predictions, breeds),
             top_3=breed_accuracy(predictions, breeds, k=3))
     return {k: None if v != v else v for k,v in scores.items()}   # JSON knows no nan
 
 # %% ../nbs/11a_reports.ipynb #30e38c33
-_CHOSEN_HERE = ('The epoch was chosen on these photos, so these scores are a little too good, and the intervals '
-    'do not account for that.')
+_CHOSEN_HERE = ('The epoch was chosen on these photos, so these scores are a little too good; '
+    'the intervals do not account for that.')
 
 def _calibration(scores:dict)->Table:
     rows = [dict(probabilities='as they are', loss=scores['loss'], calibration_error=scores['ece'])]
@@ -65,11 +69,15 @@ def _calibration(scores:dict)->Table:
     return Table(rows)
 
 def _breeds(scores:dict, predictions:Predictions, breeds)->list[str]:
-    parts = ['### Cat or dog, breed by breed', 'The worst first, with 95% intervals:', breed_table(predictions).markdown()]
+    parts = ['### Cat or dog, breed by breed', 'The worst first, with 95% intervals:',
+        breed_table(predictions).markdown()]
     if 'breeds' not in scores: return parts
-    row = dict(breeds=scores['breeds']['n'], accuracy=scores['breeds']['accuracy'], top_3=scores['breeds']['top_3'])
-    return ['### Breeds', 'How often the right breed is the likeliest, and how often it is among the three likeliest:',
-        Table([row]).markdown(), 'The pairs most often confused:', confused_breeds(predictions, breeds).markdown(), *parts]
+    row = dict(breeds=scores['breeds']['n'], accuracy=scores['breeds']['accuracy'],
+        top_3=scores['breeds']['top_3'])
+    return ['### Breeds',
+        'How often the right breed is the likeliest, and how often among the three likeliest:',
+        Table([row]).markdown(), 'The pairs most often confused:',
+        confused_breeds(predictions, breeds).markdown(), *parts]
 
 # %% ../nbs/11a_reports.ipynb #5cf33434
 def split_markdown(
@@ -80,10 +88,11 @@ def split_markdown(
 )->list[str]: # paragraphs
     "The part of report.md about one split."
     table = Table([with_intervals(scores, scores['intervals'])])
-    return [f'## On the {scores["n"]} photos of the split {split}', *([_CHOSEN_HERE] if split == 'val' else []),
+    return [f'## On the {scores["n"]} photos of the split {split}',
+        *([_CHOSEN_HERE] if split == 'val' else []),
         'Each score with its 95% bootstrap interval over the photos:', table.markdown(),
         report_table(scores).markdown(), '### Calibration',
-        'The error is the expected calibration error, over 10 bins of confidence between 0.5 and 1:',
+        'The expected calibration error, over 10 bins of confidence between 0.5 and 1:',
         _calibration(scores).markdown(), *_breeds(scores, predictions, breeds)]
 
 # %% ../nbs/11a_reports.ipynb #b1459cac
@@ -93,12 +102,16 @@ def write_report(self:Run,
 )->None:
     "Write report.json and report.md from the predictions of the run."
     if not is_main_process(): return
-    predictions,breeds = self.predictions,self.classifier.classes if self.classifier.has_breeds else ()
+    predictions = self.predictions
+    breeds = self.classifier.classes if self.classifier.has_breeds else ()
     tables = {s: predictions.select(split=s) for s in dict.fromkeys(predictions.split)}
     splits = {s: score_split(p, predictions.select(split='val'), breeds) for s,p in tables.items()}
     parts = [f'# Run {self.folder.name}', 'Made with resnet_pets. `config.yaml` repeats it.']
-    for split,scores in splits.items(): parts += split_markdown(split, scores, tables[split], breeds)
+    for split,scores in splits.items():
+        parts += split_markdown(split, scores, tables[split], breeds)
     def text(v): return json.dumps(v) if isinstance(v, (dict, list)) else v
-    parts += ['## Evidence', Table([dict(what=k, value=text(v)) for k,v in evidence.items()]).markdown()]
+    parts += ['## Evidence', Table([dict(what=k, value=text(v)) for k,
+        v in evidence.items()]).markdown()]
     write_text(self.file('report.md'), '\n\n'.join(parts)+'\n')
-    write_text(self.file('report.json'), json.dumps(dict(evidence=evidence, splits=splits), indent=1, allow_nan=False))
+    write_text(self.file('report.json'), json.dumps(dict(evidence=evidence, splits=splits),
+        indent=1, allow_nan=False))

@@ -36,10 +36,10 @@ def _stage(block, in_channels, channels, n, stride, zero_init)->nn.Sequential:
 BLOCKS = dict(basic=BasicBlock, bottleneck=Bottleneck)
 
 class ResNet(nn.Module):
-    "A residual network of any depth (He et al. 2015; stride on the 3×3 convolution, as in torchvision)."
+    "A residual network of any depth (He et al. 2015; stride on the 3×3, as in torchvision)."
     def __init__(self,
         block:type=Bottleneck, # `BasicBlock` or `Bottleneck`
-        layers:Sequence[int]=(3, 4, 23, 3), # blocks in each of the four stages; `PetsError` for anything else
+        layers:Sequence[int]=(3, 4, 23, 3), # blocks in each of the four stages
         num_classes:int=1000, # logits
         zero_init_residual:bool=False, # every block starts as the identity
         width:int=64, # channels of the stem
@@ -75,7 +75,7 @@ def _check_photos(x, channels):
         raise PetsError(f'the network takes (N,{channels},H,W), not {tuple(x.shape)}', 'input',
             f'Give a batch of photos with {channels} channels')
     if min(x.shape[2:]) < 32:
-        raise PetsError(f'{x.shape[2]}×{x.shape[3]} pixels are too few: the last stage has one cell '
+        raise PetsError(f'{x.shape[2]}×{x.shape[3]} pixels are too few: the last stage has a cell '
             'for 32×32', 'input', 'Give photos of at least 32×32')
 
 # %% ../nbs/07_resnet.ipynb #d23d06a6
@@ -105,8 +105,8 @@ def forward(self:ResNet,
 
 # %% ../nbs/07_resnet.ipynb #49123082
 @patch(as_prop=True)
-def architecture(self:ResNet)->dict: # block (a key of `BLOCKS`), layers, width, in_channels, num_classes
-    "The arguments that build this network again."
+def architecture(self:ResNet)->dict: # block, layers, width, in_channels, num_classes
+    "The arguments that build this network again; `block` is a key of `BLOCKS`."
     stages = (self.layer1, self.layer2, self.layer3, self.layer4)
     block = next(name for name,kind in BLOCKS.items() if isinstance(self.layer1[0], kind))
     return dict(block=block, layers=[len(s) for s in stages], width=self.conv1.out_channels,
@@ -156,7 +156,8 @@ def summary(
     with eval_mode(model):
         for name,stage in model.stages().items():
             x = stage(x)
-            rows.append(row(name, x, [first, model.bn1]) if name == 'stem' else row(name, x, [stage], len(stage)))
+            rows.append(row(name, x, [first, model.bn1]) if name == 'stem' else row(name, x,
+                [stage], len(stage)))
         rows.append(row('head', model.forward_head(x), [model.fc]))
     return Table(rows)
 
@@ -171,7 +172,8 @@ def _tensors(state, where)->dict[str, Tensor]:
 def _read_weights(source)->dict[str, Tensor]:
     if isinstance(source, Mapping): return _tensors(source, 'state_dict')
     path = Path(source)
-    if not path.is_file(): raise PetsError('no such file', path, 'Give a .safetensors or .pth file, or a state_dict')
+    if not path.is_file():
+        raise PetsError('no such file', path, 'Give a .safetensors or .pth file, or a state_dict')
     try:
         if path.suffix == '.safetensors':
             from safetensors.torch import load_file
@@ -187,20 +189,24 @@ def _read_weights(source)->dict[str, Tensor]:
 # %% ../nbs/07_resnet.ipynb #071ed202
 def _compare(model, state, where):
     own = model.state_dict()
-    def few(names): return ', '.join(names[:3]) + (f' and {len(names)-3} more' if len(names) > 3 else '')
+    def few(names):
+        return ', '.join(names[:3]) + (f' and {len(names)-3} more' if len(names) > 3 else '')
     missing = [n for n in own if n not in state and not n.endswith('num_batches_tracked')]
     unexpected = [n for n in state if n not in own]
     a = model.architecture
-    hint = (f"Are they of a ResNet of another depth? This one has {'-'.join(map(str, a['layers']))} "
+    counts = '-'.join(map(str, a['layers']))
+    hint = (f'Are they of a ResNet of another depth? This one has {counts} '
         f"blocks of type {BLOCKS[a['block']].__name__}")
     if missing: raise PetsError(f'these weights lack {few(missing)}', where, hint)
-    if unexpected: raise PetsError(f'these weights have {few(unexpected)}, which the network has not', where, hint)
+    if unexpected:
+        raise PetsError(f'these weights have {few(unexpected)}, which the network has not', where,
+            hint)
     wrong = [f'{n} {tuple(state[n].shape)} instead of {tuple(v.shape)}' for n,v in own.items()
         if n in state and state[n].shape != v.shape]
     if not wrong: return
     head = all(w.startswith('fc.') for w in wrong)
     raise PetsError(f'other shapes: {few(wrong)}', where,
-        'The head has another number of classes: new_head=True keeps the fresh head and loads the rest'
+        'The head has another number of classes: new_head=True loads all but the head'
         if head else 'Are width, in_channels and block the same?')
 
 # %% ../nbs/07_resnet.ipynb #bb5f29f0
@@ -238,7 +244,8 @@ def _draw_blocks(ax, x, blocks, columns=6):
         left, projects = x + (i%columns - wide/2)*size, block.downsample is not None
         color = COLORS['bad'] if projects else COLORS['good']
         fill = color if projects else (color, .35)
-        ax.add_patch(Rectangle((left, -2.35-row*size*1.5), size*.72, size*1.1, fc=fill, ec=color, lw=1))
+        ax.add_patch(Rectangle((left, -2.35-row*size*1.5), size*.72, size*1.1, fc=fill, ec=color,
+            lw=1))
 
 # %% ../nbs/07_resnet.ipynb #ba4836e5
 def _draw_stage(ax, x, row, size, stage): # one row of `summary` at column x
@@ -249,7 +256,8 @@ def _draw_stage(ax, x, row, size, stage): # one row of `summary` at column x
     _draw_box(ax, x-width/2-.1*side, width, 2.4*side, .35*side, color)
     ax.text(x, 1.75, row['stage'], ha='center', weight='bold')
     ax.text(x, -1.62, row['output'] if sides else f'{channels} logits', ha='center')
-    if row['parameters']: ax.text(x, -1.87, f"{row['parameters']:,}", ha='center', fontsize=8, color=COLORS['grey'])
+    if row['parameters']:
+        ax.text(x, -1.87, f"{row['parameters']:,}", ha='center', fontsize=8, color=COLORS['grey'])
     if row['blocks']:
         _draw_blocks(ax, x, stage)
         ax.text(x, -2.12, f"{row['blocks']} × {type(stage[0]).__name__}", ha='center', fontsize=8)
@@ -267,5 +275,5 @@ def plot_architecture(
         if x: ax.annotate('', (x-.32, 0), (x-.6, 0), arrowprops=arrow, zorder=0)
     total = sum(row['parameters'] for row in table)
     ax.set(xlim=(-.6, 6.5), ylim=(-3.05, 2.2),
-        title=f'{total:,} parameters. Each small box is a block; dark, where its shortcut projects.')
+        title=f'{total:,} parameters. Each small box is a block, dark where its shortcut projects.')
     return fig

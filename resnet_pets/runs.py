@@ -63,7 +63,8 @@ def report(self:Run)->dict:
         report = json.loads(self.file('report.json').read_text(encoding='utf-8'))
         return dict(evidence=report['evidence'], splits=report['splits'])
     except (ValueError, KeyError, TypeError):
-        raise PetsError('not a readable report', self.file('report.json'), 'Delete it, and --resume writes it again') from None
+        raise PetsError('not a readable report', self.file('report.json'),
+            'Delete it, and --resume writes it again') from None
 
 @patch(as_prop=True)
 def photos(self:Run)->dict: # name → split
@@ -72,7 +73,8 @@ def photos(self:Run)->dict: # name → split
         with open(self.file('photos.csv'), newline='', encoding='utf-8') as f:
             return {r['name']: r['split'] for r in csv.DictReader(f)}
     except (ValueError, KeyError, csv.Error):
-        raise PetsError("not a list of the run's photos", self.file('photos.csv'), 'Train again under another name') from None
+        raise PetsError("not a list of the run's photos", self.file('photos.csv'),
+            'Train again under another name') from None
 
 # %% ../nbs/11_runs.ipynb #5cc53299
 @patch
@@ -80,13 +82,16 @@ def split_predictions(self:Run,
     split:str='val' # or 'test'
 )->Predictions:
     "The predictions for one split; `PetsError` if it was not evaluated."
-    if not self.finished: raise PetsError('this run is not finished', self.folder, 'Resume it with pets_train and --resume')
+    if not self.finished:
+        raise PetsError('this run is not finished', self.folder,
+            'Resume it with pets_train and --resume')
     found = self.predictions.select(split=split)
     again = f'Run pets_evaluate {self.folder} --split {split}'
-    if not len(found): raise PetsError(f"the split '{split}' is not among its predictions", self.folder, again)
+    if not len(found):
+        raise PetsError(f"the split '{split}' is not among its predictions", self.folder, again)
     other = {name for name,part in self.photos.items() if part == split} ^ set(found.name)
     if other:
-        raise PetsError(f"{len(other)} photos of the split '{split}' are only here or only in photos.csv, "
+        raise PetsError(f"{len(other)} photos of split '{split}' are here or in photos.csv only, "
             f'such as {min(other)}', self.file('predictions.csv'), again)
     return found
 
@@ -107,7 +112,8 @@ def load_run(
     "Read a run back; `PetsError` if the folder is not one."
     run = Run(Path(folder).expanduser())
     if not run.file('config.yaml').is_file():
-        raise PetsError('not the folder of a run: it has no config.yaml', folder, 'Make one with pets_train')
+        raise PetsError('not the folder of a run: it has no config.yaml', folder,
+            'Make one with pets_train')
     return run
 
 # %% ../nbs/11_runs.ipynb #dadb8117
@@ -122,14 +128,15 @@ def log(self:Run,
     with open(self.file('train.log'), 'a', encoding='utf-8') as f: f.write(f'{now} {line}\n')
 
 # %% ../nbs/11_runs.ipynb #d0a0d824
-RUN_FILES = ('config.yaml', 'photos.csv', 'train.log', 'history.csv', 'last.ckpt', 'best.safetensors',
+RUN_FILES = ('config.yaml', 'photos.csv', 'train.log', 'history.csv', 'last.ckpt',
+    'best.safetensors',
     'predictions.csv', 'report.md', 'report.json', 'explain.md', 'model.pt2', 'model.onnx')
 
 def run_folder(
     runs:str|Path, # the folder of runs, `results.folder` of an experiment
     name:str # of the run
 )->Path:
-    "Where the run of that name is; `PetsError` if the name leads out of the folder of runs, or into another run."
+    "Where the run of that name is; `PetsError` if it leads elsewhere or into another run."
     runs,where = Path(runs),f'--run {name}'
     if runs.resolve() not in (runs/name).resolve().parents:
         raise PetsError('this name leads out of the folder of runs', where, f'Runs are in {runs}')
@@ -147,7 +154,8 @@ def _same_experiment(run:Run, config:Config):
     changed = differences({'run': then, 'asked': config}).rows
     if changed:
         c = changed[0]
-        raise PetsError(f"the run was made with another experiment: {c['key']} is {c['run']} there and {c['asked']} here",
+        difference = f"{c['key']} is {c['run']} there and {c['asked']} here"
+        raise PetsError(f'the run was made with another experiment: {difference}',
             run.folder, 'Resume with the same experiment, or give another --run NAME')
 
 def open_run(
@@ -158,12 +166,14 @@ def open_run(
 )->Run: # nothing is written yet
     "The run of that name, if it may be begun or resumed; else `PetsError`."
     if config.results.tensorboard and not find_spec('tensorboard'):
-        raise PetsError('TensorBoard is not installed', 'results.tensorboard', 'pip install tensorboard, or leave it out')
+        raise PetsError('TensorBoard is not installed', 'results.tensorboard',
+            'pip install tensorboard, or leave it out')
     run = Run(run_folder(config.results.folder, name))
     exists = any(run.file(f).exists() for f in RUN_FILES)
     begun = run.file('config.yaml').exists()
     if resume and not begun and run.file('last.ckpt').exists():
-        raise PetsError('this run has lost its config.yaml', run.folder, 'Begin again with --overwrite')
+        raise PetsError('this run has lost its config.yaml', run.folder,
+            'Begin again with --overwrite')
     if resume and begun: _same_experiment(run, config)
     elif exists and not (overwrite or resume):
         raise PetsError('this run exists', run.folder,
@@ -182,7 +192,8 @@ def begin(self:Run,
     figures = [p for p in self.file('figures').glob('*.png') if p.name.startswith(ours)]
     events = self.folder.glob('tensorboard/events.*')
     for f in [*map(self.file, RUN_FILES), *figures, *events]: f.unlink(missing_ok=True)
-    with atomic_write(self.file('photos.csv')) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as f:
+    with atomic_write(self.file('photos.csv')) as tmp, open(tmp, 'w', newline='',
+        encoding='utf-8') as f:
         writer = csv.writer(f, lineterminator='\n')
         writer.writerows([('name', 'split'), *((p.name, p.split) for p in pets)])
     write_text(self.file('config.yaml'), config.dumps())
@@ -196,7 +207,8 @@ def check_photos(self:Run,
     then,now = self.photos, {p.name: p.split for p in pets}
     other = sorted(n for n in then.keys() | now.keys() if then.get(n) != now.get(n))
     if other:
-        raise PetsError(f'{len(other)} photos are not as they were when the run began, the first {other[0]}',
+        raise PetsError(f'{len(other)} photos are not as they were when the run began, the first '
+            f'{other[0]}',
             self.folder, 'Restore them, or begin another run')
 
 # %% ../nbs/11_runs.ipynb #8a661d63

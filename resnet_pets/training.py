@@ -19,7 +19,8 @@ from .config import Config, OptimizerSection, SchedulerSection
 from .blocks import BasicBlock, Bottleneck
 from .batches import Batches
 from .resnet import BLOCKS, ResNet, summary
-from .processes import all_reduce, broadcast_buffers, convert_sync_batchnorm, is_main_process, world_size
+from .processes import (all_reduce, broadcast_buffers, convert_sync_batchnorm,
+    is_main_process, world_size)
 
 # %% auto #0
 __all__ = ['HEADS', 'Loss', 'balanced_weights', 'make_optimizer', 'make_scheduler', 'stop_on_interrupt', 'ProgressiveDepth',
@@ -65,7 +66,8 @@ def make_optimizer(
     params = [p for p in model.parameters() if p.requires_grad]
     decayed = [p for p in params if p.ndim > 1 or c.decay_all]
     spared = [p for p in params if p.ndim <= 1 and not c.decay_all]
-    groups = [dict(params=decayed, weight_decay=c.weight_decay), dict(params=spared, weight_decay=0.0)]
+    groups = [dict(params=decayed, weight_decay=c.weight_decay),
+        dict(params=spared, weight_decay=0.0)]
     groups = [g for g in groups if g['params']]
     if c.name == 'sgd':   # not fused, which fails where blocks join later
         return torch.optim.SGD(groups, lr=c.lr, momentum=c.momentum)
@@ -79,19 +81,19 @@ def make_scheduler(
     epochs:int, # of the whole run
     steps:int # in an epoch
 )->torch.optim.lr_scheduler.LRScheduler: # call `.step()` after every training step
-    "Constant, steps, cosine (Loshchilov & Hutter 2017) or one cycle with warm-up (Smith & Topin 2019)."
+    "Constant, steps, cosine (Loshchilov & Hutter 2017) or one cycle (Smith & Topin 2019)."
     S,total = torch.optim.lr_scheduler,epochs*steps
     if c.name == 'constant': return S.ConstantLR(optimizer, factor=1.0)
     if c.name == 'step': return S.StepLR(optimizer, c.step_size*steps, c.gamma)
     if c.name == 'cosine': return S.CosineAnnealingLR(optimizer, total)
-    nudge = 1e-6 if c.pct_start*total == 1 else 0   # torch divides by the steps of the warm-up less one
+    nudge = 1e-6 if c.pct_start*total == 1 else 0   # torch divides by the warm-up's steps less one
     return S.OneCycleLR(optimizer, max_lr=optimizer.param_groups[0]['lr'], total_steps=total,
         pct_start=c.pct_start+nudge, cycle_momentum=False)
 
 # %% ../nbs/10_training.ipynb #c5a3695a
 @contextmanager
 def stop_on_interrupt()->Iterator[Callable[[], bool]]:
-    "Yields a function that says whether Ctrl-C was pressed; a second press raises `KeyboardInterrupt`."
+    "Yields a function: was Ctrl-C pressed? A second press raises `KeyboardInterrupt`."
     pressed = []
     def note(*_):
         if pressed: raise KeyboardInterrupt
@@ -106,7 +108,7 @@ def stop_on_interrupt()->Iterator[Callable[[], bool]]:
 def _bypass(x:Tensor)->Tensor: return x
 
 class ProgressiveDepth:
-    "Bypasses the later blocks of each stage of a residual network, so that it can begin shallow. Raises `PetsError` if it has none."
+    "Bypasses the later blocks of each stage of a residual network; `PetsError` if it has none."
     def __init__(self,
         model:nn.Module # with residual blocks of this library
     ):
@@ -114,7 +116,8 @@ class ProgressiveDepth:
         stages = [m for m in model.modules() if isinstance(m, nn.Sequential)]
         self.stages = [s for s in stages if len(s) and all(isinstance(b, kinds) for b in s)]
         if not self.stages:
-            raise PetsError(f'{type(model).__name__} has no stages of residual blocks', 'training.progressive_depth',
+            raise PetsError(f'{type(model).__name__} has no stages of residual blocks',
+                'training.progressive_depth',
                 'Set it to 0, or train a ResNet of this library')
     def set(self,
         fraction:float # of the blocks of each stage, the first ones; at least one takes part
@@ -134,7 +137,7 @@ class Trainer:
         target:Tensor, # (M,) class numbers of the photos that the batches' positions point to
         config:Config, # sections optimizer, scheduler and training
         precision:str='fp32', # 'fp32', 'bf16' or 'fp16'
-        early_batches:Batches|None=None, # of the same photos, as a rule smaller, while the depth grows
+        early_batches:Batches|None=None, # of the same photos, smaller, while the depth grows
         class_weights:Tensor|None=None # (K,) for the loss
     ):
         c = config.training
@@ -155,15 +158,17 @@ class Trainer:
 
     def __repr__(self):
         total = self.steps*self.config.epochs
-        return f'Trainer: step {self.step} of {total}, {self.precision} on {self.device}; {self.batches}'
+        step = f'step {self.step} of {total}'
+        return f'Trainer: {step}, {self.precision} on {self.device}; {self.batches}'
 
 # %% ../nbs/10_training.ipynb #434a426d
 def _check_batches(batches, batch_size:int):
     if batch_size % world_size():
-        raise PetsError(f'{batch_size} photos cannot be divided evenly among {world_size()} processes',
+        raise PetsError(f'{batch_size} photos do not divide evenly among {world_size()} processes',
             'training.batch_size', f'Take a multiple of {world_size()}')
     if not len(batches):
-        raise PetsError(f'fewer training photos than one batch of {batch_size}', 'training.batch_size',
+        raise PetsError(f'fewer training photos than one batch of {batch_size}',
+            'training.batch_size',
             'Lower it, or add photos')
 
 def _data_parallel(model, unused_parameters:bool)->nn.Module:
@@ -171,7 +176,8 @@ def _data_parallel(model, unused_parameters:bool)->nn.Module:
     return DistributedDataParallel(model, find_unused_parameters=unused_parameters)
 
 def _ema(model, decay:float)->AveragedModel|None: # an exponential moving average of the weights
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay),
+        use_buffers=True) if decay else None
 
 def _progressive(model, ema)->list[ProgressiveDepth]:
     return [ProgressiveDepth(m) for m in (model, ema and ema.module) if m is not None]
@@ -183,7 +189,7 @@ def backward(self:Trainer,
     target:Tensor, # (P,)
     batch_targets:Tensor # (B,) the targets of the whole batch
 )->float: # the loss of the whole batch
-    "Forward and backward, in `grad_accum_steps` parts; the last one averages the gradients of all processes."
+    "Forward and backward, in `grad_accum_steps` parts; the last averages over all processes."
     steps,total = self.config.grad_accum_steps,0.0
     parts = list(zip(xb.chunk(steps), target.chunk(steps)))
     for i,(x,y) in enumerate(parts, 1):
@@ -191,7 +197,7 @@ def backward(self:Trainer,
         with self.parallel_model.no_sync() if several else nullcontext():
             with autocast(self.device, self.precision): logits = self.parallel_model(x)
             loss = self.loss(logits, y, batch_targets)
-            self.scaler.scale(loss*world_size()).backward()   # the processes average, we want the sum
+            self.scaler.scale(loss*world_size()).backward()   # they average, we want the sum
         total += loss.detach()
     return all_reduce(total).item()
 
@@ -277,7 +283,8 @@ def fit(self:Trainer,
 )->bool: # True when all epochs are done, False when Ctrl-C stopped it between two steps
     "Train from the present step to the last epoch."
     total,size,start = self.config.epochs*self.steps, self.batches.batch_size, time.perf_counter()
-    bar = tqdm(total=total*size, initial=self.step*size, unit='photo', desc='training', disable=not is_main_process())
+    bar = tqdm(total=total*size, initial=self.step*size, unit='photo', desc='training',
+        disable=not is_main_process())
     with stop_on_interrupt() as stop, bar:
         while self.step < total:
             loss = self.train_step()
@@ -286,7 +293,8 @@ def fit(self:Trainer,
             if self.step % self.steps == 0:
                 after_epoch(self, self.end_epoch(validate, time.perf_counter()-start))
                 start = time.perf_counter()
-            if all_reduce(torch.tensor(float(stop()))): break   # pressed in one process, all stop at the same step
+            if all_reduce(torch.tensor(float(stop()))):
+                break   # pressed in one process, all stop at the same step
     return self.step >= total
 
 # %% ../nbs/10_training.ipynb #e38b312e
@@ -294,13 +302,15 @@ def is_best(
     history:Sequence[dict] # rows with `val_roc_auc` and `val_loss`
 )->bool: # whether the last row is the best so far
     "By ROC-AUC; by loss where ROC-AUC is tied or, with one class only, not defined."
-    def score(r): return (r['val_roc_auc'] if r['val_roc_auc'] == r['val_roc_auc'] else 0.0, -r['val_loss'])
+    def score(r):
+        return (r['val_roc_auc'] if r['val_roc_auc'] == r['val_roc_auc'] else 0.0, -r['val_loss'])
     return all(score(history[-1]) > score(r) for r in history[:-1])
 
 # %% ../nbs/10_training.ipynb #200c0a51
 @patch
 def _parts(self:Trainer)->dict: # name → what has a state of its own
-    parts = dict(model=self.model, optimizer=self.optimizer, scheduler=self.scheduler, scaler=self.scaler, ema=self.ema)
+    parts = dict(model=self.model, optimizer=self.optimizer, scheduler=self.scheduler,
+        scaler=self.scaler, ema=self.ema)
     return {name: part for name,part in parts.items() if part is not None}
 
 @patch
@@ -318,16 +328,20 @@ def load_state_dict(self:Trainer,
 )->None:
     "Resume there. A state of another network raises `PetsError` and changes nothing."
     lost = {*self._parts(), 'step', 'loss_sum', 'history'} - set(state)
-    if lost: raise PetsError(f"not the state of a training: no {', '.join(sorted(lost))}", 'resume', 'Begin anew')
+    if lost:
+        raise PetsError(f"not the state of a training: no {', '.join(sorted(lost))}", 'resume',
+            'Begin again')
     try:
         if _shapes(state['model']) != _shapes(self.model.state_dict()):
-            raise PetsError('this checkpoint is of another network', 'resume', 'Resume with the experiment that wrote it')
+            raise PetsError('this checkpoint is of another network', 'resume',
+                'Resume with the experiment that wrote it')
         if not 0 <= state['step'] <= self.config.epochs*self.steps: raise ValueError
         for name,part in self._parts().items(): part.load_state_dict(state[name])
         self.history = [dict(row) for row in state['history']]
         self.step,self.loss_sum = state['step'],state['loss_sum']
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as e:
-        raise PetsError(f'its parts are not those of a training ({type(e).__name__})', 'resume', 'Begin anew') from None
+        raise PetsError(f'its parts are not those of a training ({type(e).__name__})', 'resume',
+            'Begin again') from None
 
 # %% ../nbs/10_training.ipynb #0ea2b006
 HEADS = dict(one_logit=lambda breeds: 1, two_logits=lambda breeds: 2, breeds=len)
@@ -339,7 +353,8 @@ def build_model(
     "The network of an experiment; the same seed gives the same weights."
     m = config.model
     with seeded(config.training.seed, 'weights'):
-        return ResNet(BLOCKS[m.block], m.layers, HEADS[m.head](breeds), m.zero_init_residual, m.width)
+        return ResNet(BLOCKS[m.block], m.layers, HEADS[m.head](breeds), m.zero_init_residual,
+            m.width)
 
 # %% ../nbs/10_training.ipynb #96b3c330
 def overfit_batch(
@@ -379,10 +394,11 @@ def find_lr(
     low:float=1e-6, # first learning rate
     high:float=10.0, # last learning rate
     steps:int=60 # of the test
-)->tuple[list,list,float]: # rates, smoothed losses, and a suggestion: a tenth of the rate at the lowest loss
+)->tuple[list,list,float]: # rates, smoothed losses, a tenth of the rate at the lowest loss
     "The learning-rate range test of Smith 2017. Raises `PetsError` for a range that can't be."
     if steps < 2 or not 0 < low < high:
-        raise PetsError(f'{steps} steps from {low} to {high}', 'find_lr', 'Take two steps or more, and 0 < low < high')
+        raise PetsError(f'{steps} steps from {low} to {high}', 'find_lr',
+            'Take two steps or more, and 0 < low < high')
     before = copy.deepcopy(trainer.model.state_dict())
     optimizer = type(trainer.optimizer)([{**g, 'lr': low} for g in trainer.optimizer.param_groups])
     rates,losses = [low*(high/low)**(i/(steps-1)) for i in range(steps)],[]

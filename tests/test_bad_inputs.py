@@ -1,7 +1,6 @@
-"Bad inputs: each gets one line that names place and cause, and the promised exit code; nothing is half-written, no input is touched, no foreign code runs."
-import hashlib, io, itertools, json, os, pickle, re, shutil, socket, stat, struct, subprocess, sys, tarfile, threading, warnings, zipfile, zlib
+"Bad inputs: each is refused in one line that names place and cause, with the documented exit code; nothing is half-written, no input is changed, no foreign code runs."
+import io, json, os, pickle, re, shutil, socket, stat, struct, subprocess, sys, threading, warnings, zlib
 from contextlib import redirect_stderr, redirect_stdout
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 import numpy as np, pytest, torch, yaml
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -9,20 +8,20 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 from resnet_pets import cli
-from resnet_pets.batches import photo_cache, resize_square
-from resnet_pets.checkpoints import load_model, load_state, save_state
+from resnet_pets.batches import photo_cache
+from resnet_pets.checkpoints import load_state, save_state
+from resnet_pets.classifier import Classifier
 from resnet_pets.config import Config, load_config
-from resnet_pets.core import PetsError, atomic_write, write_text
-from resnet_pets.data import inspect_photo, open_photo, read_box, read_pets, read_rows, read_splits
-from resnet_pets.archives import download, fetch, open_url, unpack
+from resnet_pets.core import PetsError, write_text
+from resnet_pets.data import read_box, read_pets, read_splits
 from resnet_pets.draw import draw_pets
-from resnet_pets.runs import load_run
+from resnet_pets.photos import CROP_MODES, inspect_photo, open_photo, resize_square
 
 ROOT = Path(__file__).parents[1]
 FEW = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 MANY = settings(FEW, max_examples=1500)
 
-def call(command, *words)->tuple[int, str, list[str]]: # exit code, stdout, lines of stderr without progress bars
+def call(command, *words)->tuple[int, str, list[str]]: # exit code, stdout, the lines of stderr without progress bars
     out,err = io.StringIO(),io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         try: code = command([str(w) for w in words])
@@ -30,7 +29,7 @@ def call(command, *words)->tuple[int, str, list[str]]: # exit code, stdout, line
     lines = [l.rsplit('\r', 1)[-1] for l in err.getvalue().split('\n')]
     return code, out.getvalue(), [l for l in lines if l and '%|' not in l]
 
-def contents(folder)->dict: # of a folder, to the byte; nothing is followed
+def contents(folder)->dict: # path → kind and bytes of all below a folder; links are not followed
     def what(p):
         mode = p.lstat().st_mode
         return stat.S_IFMT(mode), os.readlink(p) if stat.S_ISLNK(mode) else p.read_bytes() if stat.S_ISREG(mode) else None
@@ -39,7 +38,7 @@ def contents(folder)->dict: # of a folder, to the byte; nothing is followed
 def is_one_line(line:str): assert line and '\n' not in line and 'Traceback' not in line and '--debug' not in line, line
 
 def refused(command, *words, says=(), inputs=(), code=2)->str:
-    "The command ends with `code`, one line on stderr that holds all of `says`, and every folder of `inputs` as it was."
+    "Check that the command exits with `code`, prints one line with all of `says` to stderr, and leaves the folders `inputs` unchanged."
     before = [contents(f) for f in inputs]
     got,out,err = call(command, *words)
     assert (got, len(err)) == (code, 1), (got, err, out[-500:])
@@ -48,13 +47,13 @@ def refused(command, *words, says=(), inputs=(), code=2)->str:
     assert [contents(f) for f in inputs] == before
     return err[0]
 
-def complaint(f, *args, **kwargs): # the line of the PetsError that `f` raises, or None; anything else is a failure
+def complaint(f, *args, **kwargs): # the line of the `PetsError` that `f` raises, or None; any other exception fails the test
     try: f(*args, **kwargs)
     except PetsError as e:
         is_one_line(str(e))
         return str(e)
 
-TINY = """model: {{block: basic, blocks: [1, 1, 1, 1], width: 8}}
+TINY = """model: {{block: basic, layers: [1, 1, 1, 1], width: 8}}
 training: {{epochs: 1, batch_size: 8, precision: fp32, device: cpu}}
 data: {{image_size: 32, folder: "{folder}"}}
 results: {{folder: "{runs}"}}
@@ -62,7 +61,7 @@ results: {{folder: "{runs}"}}
 
 @pytest.fixture(scope='session')
 def home(tmp_path_factory):
-    "A folder of photos `pets`, a recipe `tiny.yaml`, and in `runs` the runs `whole`, finished, and `broken`, stopped before its report."
+    "A folder with photos in `pets`, a recipe `tiny.yaml`, and two runs in `runs`: `whole` is finished, `broken` stopped before its report."
     home = tmp_path_factory.mktemp('home')
     os.environ['RESNET_PETS_CACHE'] = str(home/'cache')
     torch.set_num_threads(1)
@@ -74,7 +73,7 @@ def home(tmp_path_factory):
     return home
 
 @pytest.fixture
-def spare(home, tmp_path): # (name → a copy of the run `whole` or `broken` that may be damaged)
+def spare(home, tmp_path): # a function that copies one of the two runs, so that a test may damage it
     def copy(name='whole'):
         run = Path(shutil.copytree(home/f'runs/{name}', tmp_path/f'runs/{name}'))
         write_text(run/'config.yaml', (run/'config.yaml').read_text().replace(f'{home}/runs', str(run.parent)))
@@ -87,11 +86,11 @@ def resume(home, run): return (home/'tiny.yaml', f'results.folder={run.parent}',
 def pets(home, tmp_path): return Path(shutil.copytree(home/'pets', tmp_path/'pets'))
 
 @pytest.fixture
-def fifo(tmp_path): # makes a FIFO; whoever waits at it is let go after 20 seconds, and the test fails
+def fifo(tmp_path): # a function that makes a FIFO; a reader that blocks on it is released after 20 seconds, and the test fails
     waited,timers = [],[]
     def let_go(path):
         try: os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK)); waited.append(path)
-        except OSError: pass   # nobody reads
+        except OSError: pass   # no reader
     def make(path):
         os.mkfifo(path)
         timers.append(threading.Timer(20, let_go, [path])); timers[-1].start()
@@ -114,7 +113,7 @@ def rotated(turn):
     exif = Image.Exif(); exif[0x112] = turn
     return as_bytes(picture(), 'JPEG', exif=exif)
 
-def bomb(side): # a white PNG of one bit a pixel
+def bomb(side): # a white PNG with one bit per pixel: few bytes, many pixels
     def chunk(kind, data): return struct.pack('>I', len(data))+kind+data+struct.pack('>I', zlib.crc32(kind+data))
     pack,row = zlib.compressobj(9),b'\0'+b'\xff'*(-(-side//8))
     data = b''.join(pack.compress(row*100) for _ in range(side//100))+pack.flush()
@@ -133,7 +132,7 @@ BAD = dict(empty=b'', text=b'Dear cat,\n', html=b'<!doctype html><title>404</tit
     bomb=bomb(30_000), small_bomb=bomb(11_000), png_head=PNG[:60], no_pixels=PNG[:33], gif_head=GOOD['gif'][:20], pdf=b'%PDF-1.7\n', zip=b'PK\3\4'+bytes(100),
     **{f'cut{i}': JPEG[:len(JPEG)*i//20] for i in range(1, 20)}, **{f'png_cut{i}': PNG[:len(PNG)*i//10] for i in range(1, 10)})
 
-def special(folder, fifo): # things that are no files
+def special(folder, fifo): # paths that look like photos and are not regular files
     (folder/'folder.jpg').mkdir()
     (folder/'dangling.jpg').symlink_to(folder/'gone.jpg')
     (folder/'circle.jpg').symlink_to(folder/'circle.jpg')
@@ -143,42 +142,50 @@ def special(folder, fifo): # things that are no files
 @pytest.mark.parametrize('name', GOOD)
 def test_odd_photo_is_read(name, tmp_path):
     path = tmp_path/f'{name}.jpg'; path.write_bytes(GOOD[name])
-    assert open_photo(path).mode == 'RGB' and inspect_photo(path)['problem'] is None
-    square,aspect = resize_square(path, 40)
-    assert square.shape == (40, 40, 3) and aspect > 0
+    photo = open_photo(path)
+    assert photo.mode == 'RGB' and inspect_photo(path)['problem'] is None
+    with open(path, 'rb') as file:
+        for source in (GOOD[name], file, Image.open(path)): assert open_photo(source).tobytes() == photo.tobytes()
+    for crop_mode in CROP_MODES: assert resize_square(photo, 40, crop_mode).shape == (40, 40, 3)
 
 @pytest.mark.parametrize('name', BAD)
 def test_bad_photo_is_named(name, tmp_path):
     path = tmp_path/f'{name}.jpg'; path.write_bytes(BAD[name])
-    for f in (open_photo, lambda p: open_photo(p, at_least=16), lambda p: resize_square(p, 40)): assert str(path) in complaint(f, path)
-    assert inspect_photo(path)['problem']
+    assert str(path) in complaint(open_photo, path) and inspect_photo(path)['problem']
+    assert 'an upload' in complaint(open_photo, BAD[name], 'an upload')
 
-def test_what_is_no_file_is_named(tmp_path, fifo):
+def test_path_that_is_no_file_is_named(tmp_path, fifo):
     for path in special(tmp_path, fifo):
         assert str(path) in complaint(open_photo, path) and inspect_photo(path)['problem']
 
-def test_bad_photo_costs_itself_alone(home, tmp_path, fifo):
+ARRAYS = dict(floats=np.zeros((40, 60, 3)), two_channels=np.zeros((40, 60, 2), np.uint8), channels_first=np.zeros((3, 40, 60), np.uint8), batch=np.zeros((2, 40, 60, 3), np.uint8),
+    no_pixels=np.zeros((0, 60, 3), np.uint8), vector=np.zeros(9, np.uint8), words=np.array([['cat']]), objects=np.full((40, 60, 3), None))
+OBJECTS = ARRAYS | dict(none=None, number=3, list=[JPEG], no_pixels_image=Image.new('RGB', (0, 5)), text_file=io.StringIO('cat'), tensor=torch.zeros(3, 40, 60))
+@pytest.mark.parametrize('name', OBJECTS)
+def test_object_that_is_no_photo(name): assert 'an upload' in complaint(open_photo, OBJECTS[name], 'an upload')
+
+def test_bad_photo_does_not_spoil_the_others(home, tmp_path, fifo):
     folder = tmp_path/'mine'; folder.mkdir()
     for name,data in (GOOD | BAD).items(): (folder/f'{name}.jpg').write_bytes(data)
     before = contents(folder)
     lost = {str(p) for p in special(folder, fifo) if p.name != 'folder.jpg'} | {str(folder/f'{n}.jpg') for n in BAD}
-    code,out,err = call(cli.pets_predict, home/'runs/whole', folder, '--format', 'json')
+    code,out,err = call(cli.pets_predict, folder, '--run', home/'runs/whole', '--format', 'json')
     rows = {r['file']: r for r in json.loads(out)}
     assert {f for f,r in rows.items() if r['error']} == lost
     assert (code, err) == (1, [f'pets_predict: {len(lost)} of {len(rows)} files could not be read'])
-    alone = json.loads(call(cli.pets_predict, home/'runs/whole', *(folder/f'{n}.jpg' for n in GOOD), '--format', 'json')[1])
+    alone = json.loads(call(cli.pets_predict, *(folder/f'{n}.jpg' for n in GOOD), '--run', home/'runs/whole', '--format', 'json')[1])
     for r in alone: assert abs(r['p_dog']-rows[r['file']]['p_dog']) < 1e-5
     assert before.items() <= contents(folder).items()
 
-def test_bad_photos_named_one_by_one(home, tmp_path, fifo):
-    "A name given outright may be dangling or a FIFO, too."
-    whole = next((home/'pets/images').glob('*.jpg'))
+def test_bad_photos_given_by_name(home, tmp_path, fifo):
+    "A name on the command line may also be a dangling link or a FIFO."
+    run,good = ('--run', home/'runs/whole'), next((home/'pets/images').glob('*.jpg'))
     bad = [p for p in special(tmp_path, fifo) if p.name in ('dangling.jpg', 'fifo.jpg')]
-    code,out,err = call(cli.pets_predict, home/'runs/whole', whole, *bad, '--format', 'json')
+    code,out,err = call(cli.pets_predict, good, *bad, *run, '--format', 'json')
     assert (code, [bool(r['error']) for r in json.loads(out)], len(err)) == (1, [False, True, True], 1)
-    for path in bad: refused(cli.pets_explain, home/'runs/whole', path, says=path.stem, inputs=[home/'runs'])
-    refused(cli.pets_predict, home/'runs/whole', tmp_path/'folder.jpg', says='folder.jpg')
-    refused(cli.pets_predict, home/'runs/whole', tmp_path/'nowhere.jpg', says='nowhere.jpg')
+    for path in bad: refused(cli.pets_explain, path, *run, says=path.stem, inputs=[home/'runs'])
+    refused(cli.pets_predict, tmp_path/'folder.jpg', *run, says='folder.jpg')
+    refused(cli.pets_predict, tmp_path/'nowhere.jpg', *run, says='nowhere.jpg')
 
 def test_check_lists_bad_photos(pets, fifo):
     special(pets/'images', fifo)
@@ -194,23 +201,23 @@ def test_photo_of_the_data_set_is_a_fifo(home, pets, fifo, tmp_path):
     for path in (victim.path, victim.trimap, victim.xml): path.unlink(); fifo(path)
     code,out,err = call(cli.pets_check, pets, '--photos-only')
     assert code in (0, 1) and not err
-    assert call(cli.pets_stats, pets)[0] == 0   # absent, as far as the experiment goes
+    assert call(cli.pets_stats, pets)[0] == 0   # as if the photo were absent
 
 @pytest.mark.parametrize('command', [cli.pets_stats, cli.pets_train], ids=lambda c: c.__name__)
-def test_bad_photo_among_those_to_learn_from(command, home, pets, tmp_path):
+def test_bad_photo_in_the_training_split(command, home, pets, tmp_path):
     victim = read_pets(pets)[0].path; victim.write_bytes(JPEG[:300])
     words = (pets,) if command is cli.pets_stats else (home/'tiny.yaml', f'data.folder={pets}', f'results.folder={tmp_path}/runs')
     refused(command, *words, says=[str(victim), 'cannot be read'], inputs=[pets])
     assert not (tmp_path/'runs').exists()
 
-def test_pillow_says_nothing_of_its_own(home, tmp_path):
+def test_no_warnings_from_pillow(home, tmp_path):
     for name in ('palette_alpha', 'broken_exif', 'small_bomb'): (tmp_path/f'{name}.jpg').write_bytes((GOOD | BAD)[name])
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always')
-        call(cli.pets_predict, home/'runs/whole', tmp_path)
+        call(cli.pets_predict, tmp_path, '--run', home/'runs/whole')
     assert not [str(w.message) for w in said if 'PIL' in w.filename]
 
-def damaged(data): # strategies: bytes changed, cut, doubled
+def damaged(data): # a strategy: the data with some bytes changed, cut off or appended
     def apply(plan):
         out = bytearray(data)
         for where,value in plan[0]: out[where % len(out)] = value
@@ -221,8 +228,7 @@ def damaged(data): # strategies: bytes changed, cut, doubled
 def any_photo(folder, data):
     path = folder/'any.jpg'; path.write_bytes(data)
     inspect_photo(path)
-    if not complaint(open_photo, path): assert open_photo(path).mode == 'RGB'
-    complaint(resize_square, path, 24)
+    if not complaint(open_photo, path): assert resize_square(open_photo(path), 24).shape == (24, 24, 3)
 
 PHOTO_DAMAGE = st.sampled_from([GOOD[n] for n in ('plain', 'png', 'gif', 'webp', 'turned6', 'palette_alpha', 'gifs', 'bmp')]).flatmap(damaged) | st.binary(max_size=200)
 @FEW
@@ -269,7 +275,7 @@ def test_odd_lists_are_read(name, pets):
     assert call(cli.pets_stats, pets)[::2] == (0, [])
 
 def test_a_list_cannot_reach_outside(pets):
-    "Even if the file that it points to is there and is a photo."
+    "Even if it points to a photo that exists."
     (pets/'images'/'x').mkdir(); (pets/'Secret_1.jpg').write_bytes(JPEG); (pets/'images/x/Tom_1.jpg').write_bytes(JPEG)
     for name in ('../Secret_1', 'x/Tom_1', str(pets/'Secret_1')):
         rewritten(pets, lambda t: f'{name} 1 1 1\n'.encode())
@@ -339,14 +345,14 @@ LAUGHS = 'a0: &a0 [ha, ha, ha, ha, ha, ha, ha, ha, ha]\n'+''.join(f'a{i}: &a{i} 
 CONFIGS = dict(unknown_section=('modle: {}', "'modle'"), unknown_key=('data: {imagesize: 3}', "'data.imagesize'"), unknown_deep=('data: {augment: {spin: 3}}', 'data.augment.spin'),
     type_text=('training: {epochs: many}', 'training.epochs'), type_list=('training: {epochs: [1]}', 'training.epochs'), type_bool=('training: {epochs: true}', 'training.epochs'), type_float=('training: {epochs: 1.5}', 'training.epochs'), type_null=('training: {epochs: null}', 'training.epochs'),
     type_section=('training: 3', 'training'), null_section=('training: null', 'training'), list_section=('training: [1]', 'training'), minus=('training: {epochs: -1}', 'training.epochs'), zero=('data: {image_size: 0}', 'data.image_size'), two_means=('data: {mean: [1, 2]}', 'data.mean'),
-    nan=('optimizer: {lr: .nan}', 'optimizer.lr'), inf=('optimizer: {lr: .inf}', 'optimizer.lr'), huge=(f'optimizer: {{lr: {10**400}}}', 'optimizer.lr'), huge_int=(f'training: {{epochs: {"9"*5000}}}', 'mine.yaml'), huge_blocks=(f'model: {{blocks: [{10**30}, 1, 1, 1]}}', '1000 blocks'), nan_mean=('data: {mean: [.nan, .5, .5], std: [1, 1, 1]}', 'data.mean'),
-    nul_folder=('data: {folder: "a\\0b"}', 'data.folder'), nul_results=('results: {folder: "a\\0b"}', 'results.folder'), blocks=('model: {blocks: [1, 1, 1]}', 'model.layers'), no_block=('model: {blocks: [0, 1, 1, 1]}', 'model'), split=('results: {splits: [train]}', 'results.splits'), no_split=('results: {splits: []}', 'results.splits'),
+    nan=('optimizer: {lr: .nan}', 'optimizer.lr'), inf=('optimizer: {lr: .inf}', 'optimizer.lr'), huge=(f'optimizer: {{lr: {10**400}}}', 'optimizer.lr'), huge_int=(f'training: {{epochs: {"9"*5000}}}', 'mine.yaml'), huge_layers=(f'model: {{layers: [{10**30}, 1, 1, 1]}}', '1000 blocks'), nan_mean=('data: {mean: [.nan, .5, .5], std: [1, 1, 1]}', 'data.mean'),
+    nul_folder=('data: {folder: "a\\0b"}', 'data.folder'), nul_results=('results: {folder: "a\\0b"}', 'results.folder'), three_stages=('model: {layers: [1, 1, 1]}', 'model.layers'), no_block=('model: {layers: [0, 1, 1, 1]}', 'model'), split=('results: {splits: [train]}', 'results.splits'), no_split=('results: {splits: []}', 'results.splits'),
     twice=('data: {}\ntraining:\n  epochs: 1\n  epochs: 2\n', "'epochs'", 'line 4'), section_twice=('data: {drawn: 30}\nmodel: {}\ndata: {}\n', "'data'", 'line 3'), twice_flow=('optimizer: {lr: 1, lr: 2}', "'lr'", 'line 1'), merged=('a: &a {lr: 1}\noptimizer:\n  <<: *a', 'line 3'), alias=('data: {mean: &m [.5, .5, .5], std: *m}', 'line 1'), laughs=(LAUGHS, 'line 2'), circle=('data: &a [*a]', 'line 1'),
     tag=('data: !!python/object/apply:os.system ["touch MARK"]', 'line 1'), tag_new=('data: !!python/object/new:os.system ["touch MARK"]', 'line 1'), tag_module=('data: !!python/module:os', 'line 1'), tag_name=('data: !!python/name:os.system', 'line 1'), tag_local=('data: !mine 3', 'line 1'), tag_binary=('data: !!binary x', 'line 1'), tag_bool=('data: !!bool perhaps', 'line 1'), tag_time=('data: !!timestamp x', 'line 1'), tag_int=("data: !!int ''", 'line 1'), tag_set=('data: !!set {a}', 'line 1'),
     date=('data: 2001-99-99', 'mine.yaml'), list_=('- data', 'sections'), scalar=('data', 'sections'), number=('3', 'sections'), false=('false', 'sections'), empty_list=('[]', 'sections'), zero_doc=('0', 'sections'), two=('data: {}\n---\ndata: {}', 'mine.yaml'), tabs=('data:\n\timage_size: 3', 'line 2'), open=('data: [', 'YAML'), quote=('data: "', 'YAML'), colon=('data: a: b', 'YAML'), number_key=('1: 2', 'mine.yaml'), inner_number=('data: {1: 2}', 'mine.yaml'), list_key=('? [a]\n: b', 'mine.yaml'), null_key=('~: 3', 'mine.yaml'), nul=('data:\0', 'YAML'), escape=('"\\e[2J": 3', 'mine.yaml'),
-    binary=(bytes(range(256)), 'YAML'), latin=('data: {folder: Café}'.encode('latin1'), 'YAML'), utf16=('data: {}'.encode('utf-16'), 'YAML'), deep=('data: '+'['*3000, 'YAML'), deep_map=('data: '+'{a: '*3000, 'YAML'), deep_closed=('data: '+'['*150+']'*150, 'data'), long=('data: '+'x'*10**6, 'data'), long_key=('x'*900+': 1', 'mine.yaml'), value_key=('=: 1', 'mine.yaml'), growing=('training: {progressive_depth: .5}\nmodel: {zero_init_residual: false}', 'training.progressive_depth'))
+    binary=(bytes(range(256)), 'YAML'), latin=('data: {folder: Café}'.encode('latin1'), 'YAML'), utf16=('data: {}'.encode('utf-16'), 'YAML'), deep=('data: '+'['*3000, 'YAML'), deep_map=('data: '+'{a: '*3000, 'YAML'), deep_closed=('data: '+'['*150+']'*150, 'data'), long=('data: '+'x'*10**6, 'data'), long_key=('x'*900+': 1', 'mine.yaml'), value_key=('=: 1', 'mine.yaml'), progressive=('training: {progressive_depth: .5}\nmodel: {zero_init_residual: false}', 'training.progressive_depth'))
 CONFIGS |= {f'{key}={value}': (f'{key.split(".")[0]}: {{{key.split(".")[1]}: {value}}}', key) for key,value in (('optimizer.lr', 0), ('optimizer.betas', '[1, 2]'), ('optimizer.momentum', 1), ('optimizer.name', 'rmsprop'), ('scheduler.gamma', 0), ('scheduler.pct_start', 1), ('scheduler.step_size', 0),
-    ('training.batch_size', 1), ('training.seed', -1), ('training.clip_grad_norm', 0), ('training.label_smoothing', 1), ('training.ema_decay', 1), ('training.precision', 'fp8'), ('data.source', 'web'), ('data.val_fraction', 0), ('data.val_fraction', 1), ('data.drawn', 3), ('data.std', '[0, 1, 1]'), ('model.width', 1), ('model.head', 'three'))}
+    ('training.batch_size', 1), ('training.seed', -1), ('training.clip_grad_norm', 0), ('training.label_smoothing', 1), ('training.ema_decay', 1), ('training.precision', 'fp8'), ('data.source', 'web'), ('data.val_fraction', 0), ('data.val_fraction', 1), ('data.drawn', 3), ('data.std', '[0, 1, 1]'), ('model.width', 1), ('model.head', 'three'), ('data.crop_mode', 'stretch'), ('data.crop_pct', 0), ('data.crop_pct', 1.1))}
 PART = {'optimizer.betas': 'betas', 'data.std': 'std'}
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -402,20 +408,20 @@ def test_any_experiment_at_length(tmp_path_factory, changes, text): any_experime
 
 # Checkpoints
 
-class Evil: # a pickle that leaves a mark where it is opened
+class Evil: # a pickle that creates a file when it is loaded
     def __init__(self, mark): self.mark = str(mark)
     def __reduce__(self): return (os.system, (f'touch {self.mark}',))
 
-def lying(data, change): # safetensors with a changed header
+def lying(data, change): # safetensors whose header was changed
     n = int.from_bytes(data[:8], 'little')
     header = json.loads(data[8:8+n]); header = change(header) or header
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, 'little')+text+data[8+n:]
 
-def context(**changes): # the experiment beside the weights
+def context(**changes): # safetensors with a changed description of the classifier; `...` removes a key
     def change(header):
         about = json.loads(header['__metadata__']['resnet_pets'])
-        del about['checksum']    # as older files are
+        del about['checksum']    # else that alone would be the fault
         for keys,value in changes.items():
             *way,last = keys.split('__'); inner = about
             for k in way: inner = inner[k]
@@ -431,13 +437,16 @@ WEIGHTS = {f'cut{i}': lambda data, i=i: data[:len(data)*i//8] for i in range(8)}
     text=lambda d: b'weights', zeros=lambda d: bytes(1000), huge_header=lambda d: b'\xff'*8+d[8:], long_header=lambda d: (10**9).to_bytes(8, 'little')+d[8:], no_json=lambda d: d[:8]+b'x'*int.from_bytes(d[:8], 'little')+d[8+int.from_bytes(d[:8], 'little'):],
     beyond=lambda d: lying(d, lambda h: move(h, 0, 10**12)), before=lambda d: lying(d, lambda h: move(h, 9, 3)), shape=lambda d: lying(d, lambda h: h[first(h)].update(shape=[10**9, 10**9])), type=lambda d: lying(d, lambda h: h[first(h)].update(dtype='X7')), bare=lambda d: lying(d, lambda h: h.pop('__metadata__') and None),
     metadata=lambda d: lying(d, lambda h: h.update(__metadata__=dict(resnet_pets='{'))), deep=lambda d: lying(d, lambda h: h.update(__metadata__=dict(resnet_pets='['*100_000))), list=lambda d: lying(d, lambda h: h.update(__metadata__=dict(resnet_pets='[]'))), renamed=lambda d: lying(d, lambda h: h.update(other=h.pop(first(h)))),
-    other_model=context(config__model__blocks=[2, 1, 1, 1]), wider=context(config__model__width=16), endless=context(config__model__blocks=[10**9, 1, 1, 1]), vast=context(config__model__width=10**7), unknown=context(config__model__depth=3), no_config=context(config=...), no_mean=context(mean=...), more=context(colour='red'),
-    text_mean=context(mean='grey'), null_std=context(std=None), two_means=context(mean=[.5, .5]), nan_mean=context(mean=[float('nan')]*3), zero_std=context(std=[0, 0, 0]), breeds=context(breeds=7), species=context(species='cat'), checksum=context(checksum=1), edited=lambda d: d.replace(b'folder', b'fodler', 1))
+    edited=lambda d: d.replace(b'center', b'squash', 1), checksum=context(checksum=1), unknown=context(colour='red'), **{f'without_{k}': context(**{k: ...}) for k in ('network', 'size', 'mean', 'std', 'classes', 'species', 'crop_mode', 'crop_pct', 'flip')},
+    deeper=context(network__layers=[2, 1, 1, 1]), wider=context(network__width=16), endless=context(network__layers=[10**9, 1, 1, 1]), vast=context(network__width=10**7), no_width=context(network__width=0), minus_width=context(network__width=-8), three_stages=context(network__layers=[1, 1, 1]), no_block=context(network__layers=[0, 1, 1, 1]),
+    other_block=context(network__block='conv'), grey=context(network__in_channels=1), no_channels=context(network__in_channels=0), two_logits=context(network__num_classes=2), no_logits=context(network__num_classes=0), unknown_network=context(network__depth=3), null_network=context(network=None), list_network=context(network=[]),
+    text_mean=context(mean='grey'), null_std=context(std=None), two_means=context(mean=[.5, .5]), nan_mean=context(mean=[float('nan')]*3), zero_std=context(std=[0, 0, 0]), bytes_mean=context(mean=[123.0, 117.0, 104.0]), no_size=context(size=0), minus_size=context(size=-32), half_size=context(size=32.5), text_size=context(size='large'), huge_size=context(size=10**9),
+    text_classes=context(classes='cat'), number_classes=context(classes=3), one_class=context(classes=['cat']), three_classes=context(classes=['cat', 'dog', 'cow']), text_species=context(species='cat'), one_species=context(species=[0]), all_cats=context(species=[0, 0]), other_species=context(species=[0, 2]), three_species=context(species=[0, 1, 1]), crop_mode=context(crop_mode='stretch'), no_crop=context(crop_pct=0), wide_crop=context(crop_pct=2), nan_crop=context(crop_pct=float('nan')), flip=context(flip='perhaps'))
 @pytest.mark.parametrize('name', WEIGHTS)
 def test_bad_weights(name, home, spare):
     run = spare(); path = run/'best.safetensors'
     path.write_bytes(WEIGHTS[name](path.read_bytes()))
-    refused(cli.pets_predict, run, home/'pets/images', says=str(path), inputs=[run])
+    refused(cli.pets_predict, home/'pets/images', '--run', run, says=str(path), inputs=[run])
 
 def tensors_of(path):
     with safe_open(path, 'pt') as f: return {k: f.get_tensor(k) for k in f.keys()}, f.metadata()
@@ -447,7 +456,7 @@ def test_weights_of_another_kind(name, home, spare):
     run = spare(); weights,about = tensors_of(run/'best.safetensors')
     TENSORS[name](weights)
     save_file(weights, run/'best.safetensors', metadata=about)
-    refused(cli.pets_predict, run, home/'pets/images', says='', inputs=[run])
+    refused(cli.pets_predict, home/'pets/images', '--run', run, says='best.safetensors', inputs=[run])
 
 STATES = {f'cut{i}': lambda data, i=i: data[:len(data)*i//8] for i in range(8)} | dict(short=lambda d: d[:-1], text=lambda d: b'state', zeros=lambda d: bytes(1000), safetensors=lambda d: (8).to_bytes(8, 'little')+b'{}      ', **{f'flip{i}': flip(i/100) for i in (20, 40, 60, 80, 95)})
 @pytest.mark.parametrize('name', STATES)
@@ -474,10 +483,10 @@ def test_no_pickle_is_run(home, spare, tmp_path):
         write(run/'last.ckpt')
         refused(cli.pets_train, *resume(home, run), says='last.ckpt', inputs=[run])
         write(run/'best.safetensors')
-        refused(cli.pets_predict, run, home/'pets/images', says='best.safetensors', inputs=[run])
-        assert complaint(load_model, run/'best.safetensors') and complaint(load_state, run/'last.ckpt')
+        refused(cli.pets_predict, home/'pets/images', '--run', run, says='best.safetensors', inputs=[run])
+        assert complaint(Classifier.load, run/'best.safetensors') and complaint(load_state, run/'last.ckpt')
         assert not mark.exists()
-    pickle.loads(pickle.dumps(Evil(mark)))   # the mark is a test that can fail
+    pickle.loads(pickle.dumps(Evil(mark)))   # so that the check above can fail
     assert mark.exists()
 
 def test_nothing_can_unpickle():
@@ -496,109 +505,38 @@ CACHES = dict(flip=lambda f: f['.npy'].write_bytes(flip(.7)(f['.npy'].read_bytes
 @pytest.mark.parametrize('name', CACHES)
 def test_damaged_cache_is_made_anew(name, home, tmp_path):
     pets = read_pets(home/'pets')[:6]
-    right = photo_cache(pets, 24, tmp_path)
+    right = photo_cache(pets, 24, folder=tmp_path)
     files = {p.suffix: p for p in tmp_path.iterdir()}
     pixels,aspect,data = right.photos.copy(), right.aspect.clone(), {s: p.read_bytes() for s,p in files.items()}
     del right
     CACHES[name](files)
-    again = photo_cache(pets, 24, tmp_path)
+    again = photo_cache(pets, 24, folder=tmp_path)
     assert (again.photos == pixels).all() and torch.equal(again.aspect, aspect)
-    assert {p.suffix: p.read_bytes()[:len(data[p.suffix])] for p in tmp_path.iterdir()} == data   # what is too long is left so
+    assert {p.suffix: p.read_bytes()[:len(data[p.suffix])] for p in tmp_path.iterdir()} == data   # bytes after the end do no harm and stay
 
 def test_cache_notices_another_photo(pets, tmp_path):
     few = read_pets(pets)[:6]
-    before = photo_cache(few, 24, tmp_path/'cache').photos.copy()
+    before = photo_cache(few, 24, folder=tmp_path/'cache').photos.copy()
     few[2].path.write_bytes(JPEG)
-    assert (photo_cache(few, 24, tmp_path/'cache').photos[2] != before[2]).any()
+    assert (photo_cache(few, 24, folder=tmp_path/'cache').photos[2] != before[2]).any()
     few[3].path.write_bytes(b'no photo')
     files = contents(tmp_path/'cache')
-    assert str(few[3].path) in complaint(photo_cache, few, 24, tmp_path/'cache')
+    assert str(few[3].path) in complaint(photo_cache, few, 24, folder=tmp_path/'cache')
     assert contents(tmp_path/'cache') == files
     few[3].path.unlink()
-    assert str(few[3].path) in complaint(photo_cache, few, 24, tmp_path/'cache')
+    assert str(few[3].path) in complaint(photo_cache, few, 24, folder=tmp_path/'cache')
 
 def test_cache_where_none_can_be(home, tmp_path):
     (tmp_path/'file').write_text('in the way')
-    assert str(tmp_path/'file') in complaint(photo_cache, read_pets(home/'pets')[:2], 24, tmp_path/'file')
+    assert str(tmp_path/'file') in complaint(photo_cache, read_pets(home/'pets')[:2], 24, folder=tmp_path/'file')
 
 @pytest.mark.slow
 def test_two_processes_make_one_cache(home, tmp_path):
-    code = f'from resnet_pets.data import read_pets; from resnet_pets.batches import photo_cache; import zlib; c = photo_cache(read_pets({str(home/"pets")!r}), 200, {str(tmp_path)!r}); print(zlib.crc32(c.photos), c.aspect.sum().item())'
+    code = f'from resnet_pets.data import read_pets; from resnet_pets.batches import photo_cache; import zlib; c = photo_cache(read_pets({str(home/"pets")!r}), 200, folder={str(tmp_path)!r}); print(zlib.crc32(c.photos), c.aspect.sum().item())'
     both = [subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | dict(TQDM_DISABLE='1')) for _ in range(2)]
     said = [p.communicate() for p in both]
     assert [p.returncode for p in both] == [0, 0], said
     assert said[0] == said[1] and said[0][1] == '' and len(list(tmp_path.iterdir())) == 2
-
-# Archives
-
-def member(name, type=tarfile.REGTYPE, link='', data=b'x'):
-    info = tarfile.TarInfo(name); info.type,info.linkname,info.size = type,link,len(data) if type == tarfile.REGTYPE else 0
-    return info,io.BytesIO(data)
-def archive(*members):
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode='w:gz') as tar:
-        for info,data in [member('images', tarfile.DIRTYPE), member('images/a.jpg'), *members]: tar.addfile(info, data)
-    return out.getvalue()
-ROUND = archive()
-ARCHIVES = dict(climbs=archive(member('../climbed')), climbs_deep=archive(member('images/../../climbed')), absolute=archive(member('/tmp/climbed_absolute_zq')), link=archive(member('images/l', tarfile.SYMTYPE, '/etc/passwd')), link_up=archive(member('images/l', tarfile.SYMTYPE, '../../x')), link_inside=archive(member('images/l', tarfile.SYMTYPE, 'a.jpg')),
-    through=archive(member('images/l', tarfile.SYMTYPE, '..'), member('images/l/climbed')), hard=archive(member('images/h', tarfile.LNKTYPE, '/etc/passwd')), hard_inside=archive(member('images/h', tarfile.LNKTYPE, 'images/a.jpg')), device=archive(member('images/d', tarfile.CHRTYPE)), block=archive(member('images/b', tarfile.BLKTYPE)), pipe=archive(member('images/p', tarfile.FIFOTYPE)),
-    whole_link=archive(member('other', tarfile.SYMTYPE, 'images')), text=b'no archive', empty=b'', no_tar=zlib.compress(b'x'*999), cut=ROUND[:-30], half=ROUND[:len(ROUND)//2], flip=flip(.5)(archive(member('images/b', data=os.urandom(20000)))), tail=ROUND[:-8]+bytes(8))
-@pytest.mark.parametrize('name', ARCHIVES)
-def test_bad_archive(name, tmp_path):
-    path = tmp_path/'images.tar.gz'; path.write_bytes(ARCHIVES[name])
-    before = contents(tmp_path)
-    assert str(path) in complaint(unpack, path, tmp_path/'images')
-    assert contents(tmp_path) == before and not Path('/tmp/climbed_absolute_zq').exists() and not (tmp_path.parent/'climbed').exists()
-
-def test_archive_without_its_folder(tmp_path):
-    for i,data in enumerate((archive(), b'')):
-        with tarfile.open(tmp_path/'other.tar.gz', 'w:gz') as tar: tar.addfile(*member('other' if i else 'other/a.jpg'))
-        assert 'other.tar.gz' in complaint(unpack, tmp_path/'other.tar.gz', tmp_path/'images')
-    with tarfile.open(tmp_path/'other.tar.gz', 'w:gz') as tar: tar.addfile(*member('images'))   # a file where the folder should be
-    assert 'other.tar.gz' in complaint(unpack, tmp_path/'other.tar.gz', tmp_path/'images')
-    assert os.listdir(tmp_path) == ['other.tar.gz']
-
-class Web(BaseHTTPRequestHandler):
-    "Answers as its class attribute `answer` says: status, headers, body."
-    asked = []
-    def log_message(self, *args): pass
-    def do_GET(self):
-        self.asked.append(self.path)
-        status,headers,body = self.answer(self)
-        self.send_response(status)
-        for k,v in headers.items(): self.send_header(k, v)
-        self.end_headers(); self.wfile.write(body)
-
-@pytest.fixture
-def web():
-    server = ThreadingHTTPServer(('0.0.0.0', 0), Web); Web.asked.clear()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port
-    server.shutdown(); server.server_close()
-
-def length(data): return {'Content-Length': str(len(data))}
-ANSWERS = dict(wrong=lambda r: (200, length(ROUND), ROUND), not_found=lambda r: (404, {}, b''), broken=lambda r: (500, {}, b''), page=lambda r: (200, length(b'<html>'), b'<html>'), empty=lambda r: (200, length(b''), b''), short=lambda r: (200, {'Content-Length': '99999'}, b'x'), no_length=lambda r: (200, {}, b'x'), bad_length=lambda r: (200, {'Content-Length': 'long'}, b'x'),
-    minus=lambda r: (200, {'Content-Length': '-5'}, b'x'), partial=lambda r: (206, length(b'x'), b'x'), range=lambda r: (416, {}, b''), circle=lambda r: (302, {'Location': r.path}, b''), file=lambda r: (302, {'Location': 'file:///etc/passwd'}, b''), no_place=lambda r: (302, {}, b''), bad_place=lambda r: (302, {'Location': 'https://[bad'}, b''))
-@pytest.mark.parametrize('name', ANSWERS)
-def test_bad_answer(name, web, tmp_path):
-    Web.answer = staticmethod(ANSWERS[name])
-    assert complaint(download, tmp_path/'pets', f'http://127.0.0.1:{web}/', {'images.tar.gz': '0'*32})
-    left = [p.name for p in (tmp_path/'pets').iterdir()]
-    assert left in ([], ['images.tar.gz.part']) and not left or name == 'short' # what broke off may go on
-    assert not (tmp_path/'pets/images').exists()
-
-def test_redirect_to_plain_http_is_not_followed(web, tmp_path):
-    Web.answer = staticmethod(lambda r: (302, {'Location': f'http://127.0.0.2:{web}/next'}, b'') if r.path != '/next' else (200, length(ROUND), ROUND))
-    line = complaint(download, tmp_path/'pets', f'http://127.0.0.1:{web}/', {'images.tar.gz': hashlib.md5(ROUND).hexdigest()})
-    assert 'not an https address' in line and '/next' not in Web.asked and list((tmp_path/'pets').iterdir()) == []
-
-@pytest.mark.parametrize('url', ['http://example.com/', 'ftp://example.com/', 'file:///etc/passwd', 'file://localhost/etc/passwd', 'ftp://localhost/', 'data:text/plain,x', '/etc/passwd', '', 'https:///', 'http://localhost.example.com/', 'http://127.0.0.1@example.com/', 'javascript:x', 'https://[bad'])
-def test_address_that_is_not_https(url, tmp_path): assert complaint(open_url, url) or pytest.fail('taken')
-
-def test_a_good_archive_is_taken(web, tmp_path):
-    "So that the refusals above are of what is bad."
-    Web.answer = staticmethod(lambda r: (200, {}, ROUND))
-    assert (download(tmp_path/'pets', f'http://127.0.0.1:{web}/', {'images.tar.gz': hashlib.md5(ROUND).hexdigest()})/'images/a.jpg').read_bytes() == b'x'
 
 # Command lines
 

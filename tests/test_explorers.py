@@ -68,10 +68,10 @@ def changes(*pictures):
 
 @pytest.fixture(scope='module')
 def tiny(): # a trained network and two photos
-    from importlib.resources import files
-    from resnet_pets.checkpoints import load_model
+    from resnet_pets.classifier import Classifier
     from resnet_pets.draw import BREEDS, draw_pet
-    return load_model(files('resnet_pets')/'assets/tiny_pets.safetensors'), {b.name: draw_pet(b, 5, (150, 120)).image for b in (BREEDS[0], BREEDS[-1])}
+    photos = {b.name: draw_pet(b, 5, (150, 120)).image for b in (BREEDS[0], BREEDS[-1])}
+    return Classifier.load('tiny_pets'), photos
 
 @pytest.fixture(scope='module')
 def exported(tiny, tmp_path_factory):
@@ -84,23 +84,23 @@ def opened(browser, path, **how):
         asked = []
         page.on('request', lambda r: asked.append(r.url) if not r.url.startswith(('file:', 'data:')) else None)
         page.goto(path.as_uri())
-        page.wait_for_selector('#film button')
+        page.wait_for_selector('#strip button')
         yield page
         assert asked == []
 
 def test_page_answers_to_keyboard_and_mouse(browser, exported):
     with opened(browser, exported, viewport=dict(width=1200, height=2400)) as page:
-        channel,a,b,film = (page.locator(s) for s in ('#channel-picture', '#map-A', '#map-B', '#film button:nth-child(6) canvas'))
+        channel,a,b,strip = (page.locator(s) for s in ('#channel-picture', '#map-A', '#map-B', '#strip button:nth-child(6) canvas'))
         with changes(channel, page.locator('#tiles button:nth-child(1) canvas')): page.locator('#block').press('ArrowRight')
         with changes(channel): page.locator('#tiles button:nth-child(3)').press('Enter')
         assert page.locator('#tiles button:nth-child(3)').get_attribute('aria-pressed') == 'true'
         with changes(channel): page.locator('#channel-opacity').press('ArrowLeft')
         with changes(b): page.locator('#block-B').press('ArrowLeft')
-        with changes(a, b, film): page.locator('#method').select_option('layercam')
-        with changes(a, film): page.locator('#class-A').select_option('1')
-        with changes(a): page.locator('#film button:nth-child(4)').click()
-        with changes(a, b, film): page.locator('#heat-opacity').press('ArrowLeft')
-        with changes(a, b, channel, film): page.locator('#photos button:nth-child(2)').press('Enter')
+        with changes(a, b, strip): page.locator('#method').select_option('layercam')
+        with changes(a, strip): page.locator('#class-A').select_option('1')
+        with changes(a): page.locator('#strip button:nth-child(4)').click()
+        with changes(a, b, strip): page.locator('#heat-opacity').press('ArrowLeft')
+        with changes(a, b, channel, strip): page.locator('#photos button:nth-child(2)').press('Enter')
         assert page.locator('#class-A').input_value() == '1' and page.locator('#tiles [aria-pressed=true]').count() == 1
 
 def test_page_paints_like_the_widgets(browser, tiny, exported):
@@ -109,7 +109,8 @@ def test_page_paints_like_the_widgets(browser, tiny, exported):
     from PIL import Image
     from resnet_pets.explorers import Session
     from resnet_pets.pictures import channel_picture, heat_picture
-    analysis = (desk := Session(*tiny)).analysis(next(iter(desk.photos)), 'model')
+    session = Session(*tiny)
+    analysis = session.analysis(next(iter(session.photos)), 'model')
     def off(picture, theirs): # share of the pixels that plainly have another colour
         ours = np.asarray(Image.open(io.BytesIO(b64decode(pixels(picture).split(',')[1]))).convert('RGB'), int)
         return (abs(ours-np.asarray(theirs, int)).max(2) > 30).mean()
@@ -219,15 +220,14 @@ def test_chapter_in_jupyterlab(browser, tmp_path):
         mistakes.get_by_role('button', name='Grad-CAM').click()
         mistakes.get_by_text('as depth grows').wait_for()
         check_keyboard(page, mistakes)
-        page.frame_locator('iframe[title^="Explorer"]').locator('#film button').last.wait_for()
+        page.frame_locator('iframe[title^="Explorer"]').locator('#strip button').last.wait_for()
 
 def test_voila(browser, tmp_path):
     if not importlib.util.find_spec('voila'): pytest.skip('not tested in Voilà: it is not installed')
-    (tmp_path/'one.ipynb').write_text(notebook("""from importlib.resources import files
-from resnet_pets.checkpoints import load_model
+    (tmp_path/'one.ipynb').write_text(notebook("""from resnet_pets.classifier import Classifier
 from resnet_pets.draw import BREEDS, draw_pet
 from resnet_pets.explorers import FeatureMapExplorer
-FeatureMapExplorer(load_model(files('resnet_pets')/'assets/tiny_pets.safetensors'), draw_pet(BREEDS[0], 3, (150, 120)).image)"""))
+FeatureMapExplorer(Classifier.load('tiny_pets'), draw_pet(BREEDS[0], 3, (150, 120)).image)"""))
     with server(tmp_path, 'voila', 'one.ipynb') as address, watched(browser, viewport=dict(width=1300, height=1400)) as page:
         page.goto(address)
         check_feature_maps(page, 'body')

@@ -1,40 +1,55 @@
-"Networks that do what most don't: looked into without a trace, and made to forget all."
+"Networks that do what most don't: looked into without a trace, and randomised completely."
 import copy
 import pytest, torch, torchvision
-from torch import nn
+from torch import distributed, nn
+from resnet_pets.classifier import Classifier
 from resnet_pets.core import PetsError
 from resnet_pets.features import block_names, feature_maps
-from resnet_pets.faithfulness import cascading_randomization, measure_heat
+from resnet_pets.faithfulness import cascading_randomization, measure_faithfulness
 from resnet_pets.gradcam import grad_cam
-from resnet_pets.localization import compared_maps, energy_pointing_game, predicted_classes, untrained
+from resnet_pets.localization import (energy_pointing_game, maps_and_baselines,
+    predicted_classes, randomize_weights)
 
 X = torch.rand(2, 3, 32, 32)
 
-def net(*first): return nn.Sequential(*first, nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+def net(*first):
+    return nn.Sequential(*first, nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+def check_same(found, known):
+    assert list(found) == list(known)
+    for k in known: torch.testing.assert_close(found[k].cpu(), known[k])
 
 @pytest.mark.filterwarnings('ignore')
-def test_weights_made_of_other_weights_are_forgotten():
-    for norm in (nn.utils.weight_norm, nn.utils.spectral_norm, nn.utils.parametrizations.weight_norm):
+def test_weights_made_of_other_weights_are_randomized():
+    utils = nn.utils
+    for norm in (utils.weight_norm, utils.spectral_norm, utils.parametrizations.weight_norm):
         model = net()
         norm(model[0]); norm(model[-1])
         model(X)    # leaves tensors behind that can't be copied
-        assert (model.eval()(X)-untrained(model)(X)).abs().min() > 1e-4
-        regions = torch.ones(2, 3, 32, 32)
-        measured,similar = measure_heat(model, [(X, regions)], '2', steps=2, cells=4)
-        assert not torch.equal(measured['gradcam', 'insertion'], measured['untrained', 'insertion']) and similar
+        assert (model.eval()(X)-randomize_weights(model)(X)).abs().min() > 1e-4
+        batches = [(X, torch.ones(2, 3, 32, 32))]
+        measured,similarity = measure_faithfulness(model, batches, '2', steps=2, grid_size=4)
+        trained,random = measured['gradcam', 'insertion'], measured['untrained', 'insertion']
+        assert not torch.equal(trained, random) and similarity
 
-def test_a_layer_of_two_names_is_forgotten_under_either():
+def test_a_layer_of_two_names_is_randomized_under_either():
     model = nn.Module()
     model.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     model.alias = nn.Sequential(*model.backbone)
     before = model.backbone[0].weight.clone()
-    for part in ('alias', 'backbone'): assert not torch.equal(next(cascading_randomization(model, [part]))[1].backbone[0].weight, before)
+    for name in ('alias', 'backbone'):
+        _,randomized = next(cascading_randomization(model, [name]))
+        assert not torch.equal(randomized.backbone[0].weight, before)
+        assert torch.equal(model.backbone[0].weight, before)
 
 @pytest.mark.parametrize('first', [nn.ReLU(inplace=True), nn.Hardtanh(0., .5, inplace=True)])
 def test_work_in_place_does_not_reach_the_batch(first):
     model,batch = net(first).eval(), X.clone()-.5
-    for look in (lambda: feature_maps(model, batch, '3'), lambda: grad_cam(model, batch, '3'), lambda: block_names(model, batch), lambda: predicted_classes(model, batch)):
-        look()
+    looks = [block_names, predicted_classes, lambda *given: feature_maps(*given, '3'),
+        lambda *given: grad_cam(*given, '3')]
+    for look in looks:
+        look(model, batch)
         assert torch.equal(batch, X-.5)
 
 @pytest.mark.parametrize('how', ['whole', 'part'])
@@ -45,32 +60,66 @@ def test_compiled_in_place(how):
     else: model[2] = torch.compile(model[2], backend='eager')
     with torch.no_grad(): model(X)
     model(X)
-    for found,known in ((feature_maps(model, X, ['0', '2']), plain), (grad_cam(model, X, ['0', '2']), cam)):
-        for k in known: torch.testing.assert_close(found[k], known[k])
+    check_same(feature_maps(model, X, ['0', '2']), plain)
+    check_same(grad_cam(model, X, ['0', '2']), cam)
     assert len(block_names(model, X)) == 2
+
+@pytest.fixture
+def one_process():
+    distributed.init_process_group('gloo', store=distributed.HashStore(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+WRAPPERS = dict(compiled=torch.compile, parallel=nn.DataParallel,
+    distributed=nn.parallel.DistributedDataParallel, classifier=lambda m: Classifier(m, size=32),
+    several=lambda m: torch.compile(nn.DataParallel(Classifier(m, size=32))))
+
+@pytest.mark.parametrize('wrap', WRAPPERS)
+def test_wrapped_networks_keep_the_names_of_their_layers(wrap, one_process):
+    model = net().eval()
+    plain,cam = feature_maps(model, X, ['0', '2']), grad_cam(model, X, '2')
+    blocks = block_names(model, X)
+    wrapped = WRAPPERS[wrap](model)
+    check_same(feature_maps(wrapped, X, ['0', model[2]]), plain)
+    check_same(grad_cam(wrapped, X, model[2]), cam)
+    assert block_names(wrapped, X) == blocks
+    maps = maps_and_baselines(model, X, '2', torch.tensor([0, 1]))
+    check_same(maps_and_baselines(wrapped, X, '2', torch.tensor([0, 1])), maps)
+
+def test_a_module_of_another_network():
+    with pytest.raises(PetsError, match='this Conv2d is not a layer of the network'):
+        grad_cam(net(), X, net()[0])
 
 def test_scripted():
     model = net().eval()
     model[2] = torch.jit.script(model[2])
-    with pytest.raises(PetsError, match='a scripted layer takes no hooks'): feature_maps(model, X, ['0', '2'])
-    assert not any(m._forward_hooks for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)) and block_names(model, X) == ['1']
+    with pytest.raises(PetsError, match='a scripted layer takes no hooks'):
+        feature_maps(model, X, ['0', '2'])
+    eager = [m for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    assert not any(m._forward_hooks for m in eager) and block_names(model, X) == ['1']
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
 def test_other_precisions(dtype):
     model = net().eval().to(dtype)
-    assert feature_maps(model, X, '2')['2'].dtype == grad_cam(model, X, '2')['2'].dtype == dtype
+    maps,cam = feature_maps(model, X, '2'), grad_cam(model, X, '2')
+    assert maps['2'].dtype == cam['2'].dtype == dtype
 
 def test_under_inference_mode():
     model = net().eval()
-    with torch.inference_mode(): inside = compared_maps(model, X, '2', torch.tensor([0, 1]))
-    for k,v in compared_maps(model, X, '2', torch.tensor([0, 1])).items(): torch.testing.assert_close(inside[k], v)
+    classes = torch.tensor([0, 1])
+    with torch.inference_mode(): inside = maps_and_baselines(model, X, '2', classes)
+    check_same(inside, maps_and_baselines(model, X, '2', classes))
 
 def test_answers_that_are_none():
     model = net().eval()
     broken = copy.deepcopy(model)
     with torch.no_grad(): broken[-1].bias[0] = float('nan')
-    with pytest.raises(PetsError, match='answered nan'): predicted_classes(broken, X)
-    with pytest.raises(PetsError, match='no table of logits'): predicted_classes(model[:3], X)
-    with pytest.raises(PetsError, match='1 maps, 2 regions'): energy_pointing_game(torch.rand(1, 8, 8), torch.rand(2, 3, 8, 8))
-    fcn = torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None).eval()
-    with pytest.raises(PetsError, match='21 numbers for 2 photos'): grad_cam(fcn, X, 'backbone.16', lambda output: output['out'].mean((2, 3))[0])
+    for look in (predicted_classes, lambda *given: grad_cam(*given, '0', 1)):
+        with pytest.raises(PetsError, match='answered nan'): look(broken, X)
+        with pytest.raises(PetsError, match=r'logits \(N,K\)'): look(model[:3], X)
+    with pytest.raises(PetsError, match='1 maps, 2 regions'):
+        energy_pointing_game(torch.rand(1, 8, 8), torch.rand(2, 3, 8, 8))
+    segmentation = torchvision.models.segmentation.lraspp_mobilenet_v3_large
+    fcn = segmentation(weights=None, weights_backbone=None).eval()
+    with pytest.raises(PetsError, match='21 scores for 2 photos'):
+        grad_cam(fcn, X, 'backbone.16', lambda output: output['out'].mean((2, 3))[0])

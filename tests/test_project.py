@@ -51,12 +51,50 @@ def test_generated_files_are_current(copy, step):
 
 def test_every_module_has_its_chapter(): assert MODULES == sorted(CHAPTERS)
 
-@pytest.mark.parametrize('module', CHAPTERS)
-def test_imports_point_upwards(module):
-    order = list(CHAPTERS)
-    earlier = {'resnet_pets', *(f'resnet_pets.{m}' for m in order[:order.index(module)+1])}
-    ours = {name for source in code(CHAPTERS[module]) if not source.startswith('%%') for name in imports(source) if name.split('.')[0] == 'resnet_pets'}
-    assert ours <= earlier
+FLOORS = ('core config blocks processes', 'photos resnet features animals draw checkpoints', 'data gradcam', 'classifier stats batches',
+    'evaluation confidence training', 'localization faithfulness pictures datamodule runs', 'explorers reports', 'experiments', 'explain export', 'cli')
+FLOOR = {module: i for i,floor in enumerate(FLOORS) for module in floor.split()}
+
+def own_imports(module:str)->set[str]: # modules of ours that it imports, also inside functions
+    found = imports((ROOT/f'resnet_pets/{module}.py').read_text(encoding='utf-8'))
+    return {name.split('.')[1] for name in found if name.startswith('resnet_pets.')}
+
+def test_every_module_has_its_floor(): assert sorted(FLOOR) == MODULES
+
+@pytest.mark.parametrize('module', MODULES)
+def test_imports_point_down(module): assert [m for m in own_imports(module) if FLOOR[m] > FLOOR[module]] == []
+
+def test_imports_make_no_circle():
+    left = {m: own_imports(m) for m in MODULES}
+    while free := [m for m,needs in left.items() if not needs & left.keys()]:
+        for m in free: del left[m]
+    assert not left
+
+def test_imports_inside_functions_are_of_other_people():
+    "What is ours stands at the head of a module; only heavy libraries of others wait until they are needed."
+    for module in MODULES:
+        tree = ast.parse((ROOT/f'resnet_pets/{module}.py').read_text(encoding='utf-8'))
+        inside = [n for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom)) and n not in tree.body]
+        assert not [ast.unparse(n) for n in inside if isinstance(n, ast.ImportFrom) and (n.level or (n.module or '').startswith('resnet_pets'))], module
+
+def test_private_names_stay_in_their_module():
+    for module in MODULES:
+        tree = ast.parse((ROOT/f'resnet_pets/{module}.py').read_text(encoding='utf-8'))
+        taken = [a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level for a in n.names]
+        assert not [name for name in taken if name[0] == '_' and name != '__version__'], module
+
+def test_lines_fit_the_page():
+    "An exported line has at most 100 characters."
+    long = [f'{path.name}: {line[:60]}' for path in CHAPTERS.values() for source in code(path) if re.match(r'#\|\s*export', source)
+        for line in source.splitlines() if len(line) > 100]
+    assert long == []
+
+def test_the_package_offers_its_main_names():
+    "They are imported when they are asked for; `import resnet_pets` alone loads nothing heavy."
+    import resnet_pets
+    assert all(getattr(resnet_pets, name).__name__ == name for name in resnet_pets.__all__)
+    assert set(resnet_pets.__all__) <= set(dir(resnet_pets))
+    assert 'torch' not in run('-c', 'import resnet_pets, sys; print(*sys.modules)', cwd=ROOT).split()
 
 def test_what_is_imported_is_required():
     "A library that happens to be installed here must not be missed in an empty environment; that the extra's are not imported at once is tested below."
@@ -75,10 +113,10 @@ def loaded_by(module:str)->set[str]: # names in `sys.modules` after importing it
 def test_imports_alone_and_lightly(module):
     assert not loaded_by(module) & {'sklearn', 'ipywidgets', 'IPython', 'matplotlib.pyplot', 'nbdev', 'onnx', 'onnxruntime', 'onnxscript'}
 
-@pytest.mark.parametrize('module', [m for m in ('blocks', 'resnet', 'features', 'gradcam', 'pictures', 'explorers') if m in MODULES])
+@pytest.mark.parametrize('module', [m for m in ('blocks', 'resnet', 'features', 'gradcam', 'classifier', 'pictures', 'explorers') if m in MODULES])
 def test_network_knows_nothing_of_data_or_training(module):
     ours = {name.split('.')[1] for name in loaded_by(module) if name.startswith('resnet_pets.')}
-    assert not ours & {'draw', 'data', 'stats', 'batches', 'evaluation', 'checkpoints', 'training', 'runs', 'cli'}
+    assert not ours & {'draw', 'data', 'stats', 'batches', 'datamodule', 'checkpoints', 'training', 'runs', 'experiments', 'cli'}
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 def test_every_figure_can_be_read_aloud(path):
