@@ -5,7 +5,6 @@
 # %% ../nbs/07b_classifier.ipynb #14b9b516
 from __future__ import annotations
 import json, zlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -29,15 +28,15 @@ __all__ = ['SPECIES', 'IMAGENET_MEAN', 'IMAGENET_STD', 'species_logit', 'Classif
 # %% ../nbs/07b_classifier.ipynb #277549df
 SPECIES = ('cat', 'dog')
 
-def _dog_mask(species, n:int)->Tensor: # (n,) bool
-    dog = torch.as_tensor(species)
-    if dog.shape != (n,):
-        raise PetsError(f'{dog.numel()} species for {n} logits', 'species',
+def _check_species(species:Sequence[int], n:int)->list[bool]: # of each logit, whether it is a dog
+    species = [int(s) for s in species]
+    if len(species) != n:
+        raise PetsError(f'{len(species)} species for {n} logits', 'species',
             'Give a 0 or 1 for each logit')
-    if set(dog.tolist()) != {0, 1}:
-        raise PetsError(f'it holds {sorted(set(dog.tolist()))}', 'species',
+    if set(species) != {0, 1}:
+        raise PetsError(f'it holds {sorted(set(species))}', 'species',
             'It must hold 0 (cat) and 1 (dog), each at least once')
-    return dog.bool()
+    return [s == 1 for s in species]
 
 # %% ../nbs/07b_classifier.ipynb #bb057176
 def species_logit(
@@ -53,7 +52,8 @@ def species_logit(
     if species is None and n > 2:
         raise PetsError(f'which of the {n} logits are dogs?', 'species_logit',
             'Pass species, a 0 or 1 for each')
-    dog = _dog_mask((0, 1) if species is None else species, n).to(logits.device)
+    dog = torch.tensor(_check_species((0, 1) if species is None else species, n),
+        device=logits.device)
     def total(which): return logits.masked_fill(~which, float('-inf')).logsumexp(1)
     return total(dog) - total(~dog)
 
@@ -80,7 +80,7 @@ class Classifier(nn.Module):
         self.register_buffer('std', torch.tensor(std, dtype=torch.float32), persistent=False)
         self.classes = None if classes is None else [str(c) for c in classes]
         self.species = None if species is None else [int(s) for s in species]
-        if self.species: _dog_mask(self.species, len(self.classes or self.species))
+        if self.species: _check_species(self.species, len(self.classes or self.species))
         self.crop_mode,self.crop_pct,self.flip = crop_mode,crop_pct,flip
 
     def forward(self, x:Tensor)->Tensor: # (N,3,S,S), normalised, to (N,K) logits
@@ -185,9 +185,7 @@ def names(self:Classifier)->list[str]: # (C), each another one
         if len(names) != n:
             raise PetsError(f'{len(names)} names for {n} classes', 'classes', 'Give one for each')
         if self.species: names = [*SPECIES, *(names if self.has_breeds else ())]
-        times = Counter(names)
-        unique = [f'{name} ({i})' if times[name] > 1 else name for i,name in enumerate(names)]
-        self._names = unique if len(set(unique)) == len(names) else [f'{i}: {name}' for i,
+        self._names = [f'{name} ({i})' if names.count(name) > 1 else name for i,
             name in enumerate(names)]
     return self._names
 
@@ -197,19 +195,21 @@ def class_scores(self:Classifier,
     logits:Tensor # (N,K)
 )->Tensor: # (N,C), a column for each of `names`; differentiable
     "The score of everything that has a name: of cat and dog −z and z, of a class its logit."
-    if self.species is None: return class_scores(logits)
+    scores = class_scores(logits)
+    if self.species is None: return scores
     z = self.species_logit(logits)[:,None]
-    return torch.cat([-z, z, *([logits.float()] if self.has_breeds else [])], 1)
+    return torch.cat([-z, z, *([scores] if self.has_breeds else [])], 1)
 
 @patch
 def class_probabilities(self:Classifier,
     logits:Tensor # (N,K)
 )->Tensor: # (N,C), a column for each of `names`
     "The probability of everything that has a name; species and breeds each add up to 1."
-    if self.species is None: return class_probabilities(logits)
+    probabilities = class_probabilities(logits)
+    if self.species is None: return probabilities
     z = self.species_logit(logits)[:,None]
-    breeds = [class_probabilities(logits)] if self.has_breeds else []
-    return torch.cat([(-z).sigmoid(), z.sigmoid(), *breeds], 1)
+    return torch.cat([(-z).sigmoid(), z.sigmoid(), *([probabilities] if self.has_breeds else [])],
+        1)
 
 # %% ../nbs/07b_classifier.ipynb #4d0cf0aa
 @patch
@@ -383,4 +383,5 @@ def as_classifier(
     model:Any # a `Classifier`, or a network
 )->Classifier:
     "A `Classifier` as it is, a network with the defaults of one; else `PetsError`."
-    return model if isinstance(model, Classifier) else Classifier(model)
+    inner = getattr(model, '_orig_mod', getattr(model, 'module', model))   # compiled, or parallel
+    return inner if isinstance(inner, Classifier) else Classifier(model)

@@ -12,11 +12,10 @@ import torch, torch.nn.functional as F
 from torch import Tensor
 from fastcore.basics import patch
 from matplotlib.figure import Figure
-from tqdm.auto import tqdm
 from resnet_pets.core import (COLORS, PetsError, Table, atomic_write, autocast, eval_mode, nearest,
     new_figure)
 from .classifier import SPECIES, Classifier
-from .processes import all_gather, is_main_process, world_size
+from .processes import all_gather, progress_bar, world_size
 
 # %% auto #0
 __all__ = ['COLUMNS', 'Predictions', 'batch_logits', 'predict', 'evaluate', 'report_table', 'plot_history', 'plot_roc',
@@ -198,8 +197,7 @@ def predict(
     if not len(pets):
         raise PetsError('there are no photos', 'predict', 'Choose a split that has some')
     parts,where = [],[]
-    bar = tqdm(total=len(pets)//world_size(), desc='predict', unit='photo', leave=False,
-        disable=not is_main_process())
+    bar = progress_bar(total=len(pets)//world_size(), desc='predict', unit='photo', leave=False)
     with eval_mode(classifier), bar:
         for xb,idx in batches:
             parts.append(batch_logits(classifier, xb, precision, flip))

@@ -76,7 +76,7 @@ class Session:
     def __repr__(self):
         return f"Session: {len(self.photos)} photos, {', '.join(self.classifiers)}; {self.cache}"
 
-# %% ../nbs/15_explorers.ipynb #55cb9ceb
+# %% ../nbs/15_explorers.ipynb #e6ede07a
 @patch
 def analysis(self:Session,
     photo:str, # its name
@@ -87,7 +87,7 @@ def analysis(self:Session,
         raise PetsError('this photo is gone: of uploads the last 20 stay', photo, 'Upload it again')
     return self.cache.get((photo, model), lambda: self._analyse(photo, model))
 
-# %% ../nbs/15_explorers.ipynb #ca71f89f
+# %% ../nbs/15_explorers.ipynb #82006398
 @patch
 def _analyse(self:Session, photo, model):
     classifier,image = self.classifiers[model],open_photo(self.photos[photo], photo)
@@ -109,7 +109,7 @@ def add(self:Session,
     while len(self.uploads) > 20: self._forget(self.uploads.pop(0))
     return name
 
-# %% ../nbs/15_explorers.ipynb #818b509e
+# %% ../nbs/15_explorers.ipynb #e2ae414f
 @patch
 def _forget(self:Session, name):
     del self.photos[name]
@@ -139,7 +139,7 @@ class _Explorer:
         self.message = w.HTML(layout=dict(min_height='1.8em'))
     def __repr__(self): return f'{type(self).__name__} over {self.session}'
 
-# %% ../nbs/15_explorers.ipynb #01175cb0
+# %% ../nbs/15_explorers.ipynb #cf8038d8
 @patch
 def control(self:_Explorer, kind, label, **how):
     made = kind(description=label, tooltip=label, **how)
@@ -147,19 +147,19 @@ def control(self:_Explorer, kind, label, **how):
     self.widgets.append(made)
     return made
 
-# %% ../nbs/15_explorers.ipynb #d94bc608
+# %% ../nbs/15_explorers.ipynb #50d040f8
 @patch
 def text(self:_Explorer, **layout):
     self.widgets.append(self.w.HTML(layout=layout))
     return self.widgets[-1]
 
-# %% ../nbs/15_explorers.ipynb #696b6275
+# %% ../nbs/15_explorers.ipynb #78e80fbe
 @patch
 def say(self:_Explorer, text):
     style = 'overflow-wrap:anywhere'
     self.message.value = f'<span role="status" style="{style}">{html.escape(str(text))}</span>'
 
-# %% ../nbs/15_explorers.ipynb #03e889a3
+# %% ../nbs/15_explorers.ipynb #df9418bd
 @patch
 def changed(self:_Explorer, part, *what)->bool: # does this part of the screen have to be drawn?
     new = self.shown.get(part) != what
@@ -191,7 +191,7 @@ def _on_change(self:_Explorer, change):
     finally: self.updating = False
     if moved is self.photo: self.on_photo(self.photo.value)
 
-# %% ../nbs/15_explorers.ipynb #bb8eae4b
+# %% ../nbs/15_explorers.ipynb #284c44ec
 @patch
 def load(self:_Explorer, before=None):
     "Compute what the chosen photo needs; if it can't be, say why and go back to the one before."
@@ -213,7 +213,7 @@ def _on_upload(self:_Explorer, change):
         except PetsError as e: self.say(e)
     if change['new']: self.upload.value = ()
 
-# %% ../nbs/15_explorers.ipynb #f9a3a7cd
+# %% ../nbs/15_explorers.ipynb #1509b4ac
 @patch
 def open(self:_Explorer, name:str):
     "Look at the photo of this name, which may be new in the session."
@@ -232,7 +232,7 @@ def _choice(explorer, label, options):
     made.style.button_width = 'auto'
     return made
 
-# %% ../nbs/15_explorers.ipynb #3ac381db
+# %% ../nbs/15_explorers.ipynb #c0d373a1
 def _steps(explorer, choice, letter=''):
     w,layout = explorer.w,dict(width='auto', margin='2px 2px 2px 0')
     def button(word, by):
@@ -242,10 +242,10 @@ def _steps(explorer, choice, letter=''):
         return made
     return w.HBox([button('earlier', -1), button('later', 1)])
 
-# %% ../nbs/15_explorers.ipynb #56bfa5ca
+# %% ../nbs/15_explorers.ipynb #46ef9d0f
 def _column(w, parts, **layout): return w.VBox(parts, layout=dict(overflow='visible', **layout))
 
-# %% ../nbs/15_explorers.ipynb #1936c5aa
+# %% ../nbs/15_explorers.ipynb #eed1ce9a
 def _page(explorer, *rows):
     w = explorer.w
     layout = dict(flex_flow='row wrap', align_items='flex-start', grid_gap='4px 12px',
@@ -266,7 +266,7 @@ def _picture_class():
                 self.tooltip = title
     return Picture
 
-# %% ../nbs/15_explorers.ipynb #63da6b86
+# %% ../nbs/15_explorers.ipynb #9b52f080
 def _picture(width:int):
     layout = dict(width=f'{width}px', height=f'{width}px', max_width='none', margin='0')
     return _picture_class()(format='url', layout=layout)
@@ -290,7 +290,7 @@ class _Tiles:
         button.on_click(lambda _: pick(self.keys[i]))
         return button
 
-# %% ../nbs/15_explorers.ipynb #46f60dfe
+# %% ../nbs/15_explorers.ipynb #08451d09
 @patch
 def show(self:_Tiles, title, pictures:dict, room:int): # key → (label, picture); room for so many
     self.keys = list(pictures)
@@ -302,7 +302,7 @@ def show(self:_Tiles, title, pictures:dict, room:int): # key → (label, picture
         layout.height = f'{rows*(self.side+LABEL)}px'
         layout.grid_area = f'1 / 1 / {rows+1} / {self.columns+1}'
 
-# %% ../nbs/15_explorers.ipynb #3354805c
+# %% ../nbs/15_explorers.ipynb #2b97a93b
 @patch
 def mark(self:_Tiles, chosen):
     for i,button in enumerate(self.buttons):
@@ -343,7 +343,7 @@ class FeatureMapExplorer(_Explorer):
         self.widget = self._layout()
         self._on_change(dict(owner=self.photo, old=None))
 
-# %% ../nbs/15_explorers.ipynb #7f26441d
+# %% ../nbs/15_explorers.ipynb #6cecca9f
 @patch
 def _layout(self:FeatureMapExplorer):
     w = self.w
@@ -355,7 +355,7 @@ def _layout(self:FeatureMapExplorer):
         self.tiles.widget], flex='1 1 300px', width='auto')
     return _page(self, top, [self.stage], [self.block, self.steps], [left, right], [self.summary])
 
-# %% ../nbs/15_explorers.ipynb #33033497
+# %% ../nbs/15_explorers.ipynb #1785c119
 @patch
 def pick(self:FeatureMapExplorer,
     channel:int # its number
@@ -392,7 +392,7 @@ def draw(self:FeatureMapExplorer)->None:
     self.tiles.mark(self.channel.value)
     self.summary.value = summary_html(analysis, block)
 
-# %% ../nbs/15_explorers.ipynb #9bc745be
+# %% ../nbs/15_explorers.ipynb #c9931f48
 @patch
 def _draw_channel(self:FeatureMapExplorer, analysis, block, channel):
     maps,photo,opacity = analysis.maps[block],self.photo.value,self.opacity.value
@@ -403,7 +403,7 @@ def _draw_channel(self:FeatureMapExplorer, analysis, block, channel):
     facts = html.escape(channel_facts(analysis, block, channel))
     self.facts.value = f'<div style="line-height:1.4">{facts}</div>'
 
-# %% ../nbs/15_explorers.ipynb #d049fc44
+# %% ../nbs/15_explorers.ipynb #f1a66f9f
 @patch
 def _draw_tiles(self:FeatureMapExplorer, analysis, block):
     if not self.changed('tiles', self.photo.value, self.model.value, block): return
@@ -467,7 +467,7 @@ def update_controls(self:GradCamExplorer, moved:Any)->None:
     a,b = self.panes
     self.same_scale.disabled = (a.model.value, a.block.value) != (b.model.value, b.block.value)
 
-# %% ../nbs/15_explorers.ipynb #620f3930
+# %% ../nbs/15_explorers.ipynb #58de3607
 @patch
 def _update_pane(self:GradCamExplorer, pane, stages_back):
     analysis = self.analyses[pane.model.value]
@@ -492,19 +492,19 @@ def draw(self:GradCamExplorer)->None:
     self._draw_strip(self.panes[0])
     self.bars.value = ''.join(self._bars(model) for model in self.analyses)
 
-# %% ../nbs/15_explorers.ipynb #659e57ed
+# %% ../nbs/15_explorers.ipynb #1e0fee3d
 @patch
 def _cam(self:GradCamExplorer, pane):
     cams = self.analyses[pane.model.value].cams
     return cams[pane.block.value, pane.name.value, self.method.value]
 
-# %% ../nbs/15_explorers.ipynb #75600286
+# %% ../nbs/15_explorers.ipynb #209071e0
 @patch
 def _bars(self:GradCamExplorer, model):
     title = f'<b>{html.escape(model)}</b>' if self.several else ''
     return title + bars_html(self.analyses[model])
 
-# %% ../nbs/15_explorers.ipynb #4d1d3d2d
+# %% ../nbs/15_explorers.ipynb #c6ca1dea
 @patch
 def _draw_pane(self:GradCamExplorer, pane, own, top): # largest value, and what shall be hottest
     photo,model,block,name = (c.value for c in (self.photo, pane.model, pane.block, pane.name))
@@ -516,7 +516,7 @@ def _draw_pane(self:GradCamExplorer, pane, own, top): # largest value, and what 
     text = f'{html.escape(speaks)}; largest value {own:.3g}'
     pane.text.value = legend_html(0, top, clear=True) + f'<div style="line-height:1.4">{text}</div>'
 
-# %% ../nbs/15_explorers.ipynb #c5ecd33b
+# %% ../nbs/15_explorers.ipynb #164e77b6
 @patch
 def _draw_strip(self:GradCamExplorer, pane):
     photo,model,name = self.photo.value,pane.model.value,pane.name.value
@@ -585,7 +585,7 @@ class MistakeExplorer(_Explorer):
         self._on_change(dict(owner=self.show))
         self._follow(found[0])
 
-# %% ../nbs/15_explorers.ipynb #61c16428
+# %% ../nbs/15_explorers.ipynb #81a03a15
 @patch
 def _add_controls(self:MistakeExplorer):
     w,control = self.w,self.control
@@ -601,7 +601,7 @@ def _add_controls(self:MistakeExplorer):
     self.widget = _page(self, [self.show, self.species, self.breed, self.page],
         [self.tiles.widget], [self.look], [self.maps.widget, self.heat.widget])
 
-# %% ../nbs/15_explorers.ipynb #4599a635
+# %% ../nbs/15_explorers.ipynb #00dabf96
 @patch
 def pick(self:MistakeExplorer,
     row:int # of the table of predictions
@@ -620,7 +620,7 @@ def _follow(self:MistakeExplorer, photo): # of one of the two: to the other one,
     self.row = names.index(photo) if photo in self.sources and photo in names else None
     self._on_change(dict(owner=self.tiles))
 
-# %% ../nbs/15_explorers.ipynb #939dbdb3
+# %% ../nbs/15_explorers.ipynb #9577ae7c
 @patch
 def update_controls(self:MistakeExplorer, moved:Any)->None:
     "List the photos that the controls ask for, and keep the page among them."
@@ -642,7 +642,7 @@ def draw(self:MistakeExplorer)->None:
     for name,explorer in {'feature maps': self.maps, 'Grad-CAM': self.heat}.items():
         explorer.widget.layout.display = '' if self.look.value == name else 'none'
 
-# %% ../nbs/15_explorers.ipynb #1a40d67d
+# %% ../nbs/15_explorers.ipynb #a438d542
 @patch
 def _draw_tiles(self:MistakeExplorer, kind):
     names,last = self.predictions.name,12*self.page.value
@@ -652,7 +652,7 @@ def _draw_tiles(self:MistakeExplorer, kind):
         self.tiles.show(f'Photos {kind}', tiles, sum(n in self.sources for n in names))
     self.tiles.mark(self.row)
 
-# %% ../nbs/15_explorers.ipynb #247c4d83
+# %% ../nbs/15_explorers.ipynb #1d0cdac6
 @patch
 def _small(self:MistakeExplorer, name):
     make = lambda: thumbnail(self.sources[name])
@@ -669,17 +669,15 @@ def _base64(values:np.ndarray)->str:
     return b64encode(np.ascontiguousarray(values).tobytes()).decode()
 
 def _shrink(values:np.ndarray, most:int=56)->np.ndarray: # (h,w) uint8, both at most `most`
-    h,w = values.shape
-    scale = min(1, most/max(h, w))
-    if scale == 1: return values
-    size = max(1, round(w*scale)), max(1, round(h*scale))
-    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BOX))
+    small = Image.fromarray(values)
+    small.thumbnail((most, most), Image.Resampling.BOX, reducing_gap=None)
+    return np.asarray(small)
 
-# %% ../nbs/15_explorers.ipynb #65439132
+# %% ../nbs/15_explorers.ipynb #444396de
 def _cam_data(cam:np.ndarray)->dict:
     return dict(max=float(cam.max()), map=_base64(_shrink(heat_values(cam))))
 
-# %% ../nbs/15_explorers.ipynb #69266faa
+# %% ../nbs/15_explorers.ipynb #bfcdd5ce
 def _block_data(analysis:Analysis, block:str, channels:int)->dict:
     maps = analysis.maps[block]
     chosen = maps.order[:channels].tolist()
@@ -691,7 +689,7 @@ def _block_data(analysis:Analysis, block:str, channels:int)->dict:
     return dict(shape=maps.shape, size=small.shape[1:], maps=_base64(small), channels=about,
         cams=cams)
 
-# %% ../nbs/15_explorers.ipynb #9a7c1440
+# %% ../nbs/15_explorers.ipynb #9a09898b
 def _photo_data(analysis:Analysis, name:str, channels:int)->dict:
     photo = b64encode(jpeg(Image.fromarray(analysis.photo))).decode()
     return dict(name=name, photo=f'data:image/jpeg;base64,{photo}', classes=analysis.classes,
@@ -714,7 +712,7 @@ def page_data(
     return dict(blocks=first.blocks, stages=groups, methods=list(METHODS), photos=photos,
         footer=about, colours=colours, gamma=OVERLAY_GAMMA)
 
-# %% ../nbs/15_explorers.ipynb #c39eca71
+# %% ../nbs/15_explorers.ipynb #5aaf4050
 _ABOUT = ('{network} with {parameters:,} parameters, on photos of {size}×{size} pixels. '
     'Feature maps: small pictures from dark (0, or the lowest value of a channel that goes below '
     '0) to yellow (its highest value, or 0 if it has none above); over the photo from clear to '
@@ -737,11 +735,12 @@ def export_explorer(
 )->Path: # the same path
     "Both explorers as a web page that works offline. Raises `PetsError` for no photo or channel."
     if channels < 1: raise PetsError(f'{channels} channels to show', 'channels', 'Give at least 1')
-    if isinstance(model, Mapping):
-        raise PetsError('several networks', 'model', 'A page shows one; export each by itself')
     session = Session(model, images, top)
-    analyses = {name: session.analysis(name, 'model') for name in session.photos}
-    data = page_data(analyses, _about(session.classifiers['model']), channels)
+    if len(session.classifiers) > 1:
+        raise PetsError('several networks', 'model', 'A page shows one; export each by itself')
+    ((name, classifier),) = session.classifiers.items()
+    analyses = {photo: session.analysis(photo, name) for photo in session.photos}
+    data = page_data(analyses, _about(classifier), channels)
     text = json.dumps(data, separators=(',', ':'), ensure_ascii=False, allow_nan=False)
     page = (files('resnet_pets')/'assets/explorer.html').read_text(encoding='utf-8')
     head,tail = page.split('{{data}}')

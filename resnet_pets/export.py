@@ -11,66 +11,78 @@ from pathlib import Path
 import torch
 from torch import nn, Tensor
 from . import __version__
-from .core import PetsError, Table, atomic_write
-from .batches import cache_size
-from .evaluation import SPECIES, species_logit
-from .checkpoints import Saved
-from .runs import Run
+from .core import PetsError, Table, atomic_write, nearest, rng
+from .features import unwrap_model
+from .photos import normalize_pixels
+from .classifier import SPECIES, Classifier
 
 # %% auto #0
-__all__ = ['BATCH', 'OPSET', 'FORMATS', 'Portable', 'trace', 'about', 'write_pt2', 'read_pt2', 'write_onnx', 'read_onnx',
-           'disagreement', 'export_run']
+__all__ = ['BATCH', 'OPSET', 'FORMATS', 'trace', 'about', 'write_pt2', 'read_pt2', 'write_onnx', 'read_onnx',
+           'largest_difference', 'export_classifier']
 
 # %% ../nbs/15b_export.ipynb #e974d3c8
-class Portable(nn.Module):
-    "A copy of a network with all that belongs between pixels and answer: normalisation, the mirrored photo if the run asks for it, and the species."
-    def __init__(self,
-        saved:Saved # network and context; not changed
-    ):
+class _Exported(nn.Module):
+    "A copy of a classifier that takes pixels: RGB photos (N,3,S,S), float32 in [0,1]."
+    def __init__(self, classifier:Classifier): # not changed
         super().__init__()
-        self.network,self.flip = copy.deepcopy(saved.model).cpu(), saved.config.results.flip
-        self.breeds = saved.config.model.head == 'breeds'
-        self.cats,self.dogs = ([i for i,s in enumerate(saved.species) if s == kind] for kind in (0, 1))
-        for name in ('mean', 'std'): self.register_buffer(name, torch.tensor(getattr(saved, name)).view(3, 1, 1))
-        self.eval().requires_grad_(False)
-    def forward(self,
-        photos:Tensor # (N,3,S,S) float32, RGB in [0,1]
-    )->Tensor: # (N,) species logits z, dog minus cat; sigmoid(z) is the probability of a dog
-        "The answer to photos as they come: RGB in [0,1], not normalised."
-        x = (photos-self.mean)/self.std
-        logits = self.network(x)
-        if self.flip: logits = (logits+self.network(x.flip(-1)))/2
-        if not self.breeds: return species_logit(logits)
-        return logits[:,self.dogs].logsumexp(1) - logits[:,self.cats].logsumexp(1)
+        self.classifier = copy.deepcopy(classifier).cpu().float().eval().requires_grad_(False)
+        self.classifier.network = unwrap_model(self.classifier)
+    def forward(self, photos:Tensor)->dict: # logits (N,K), and z (N,) where the species are known
+        c = self.classifier
+        logits = c.logits(normalize_pixels(photos, c.mean, c.std))
+        return dict(logits=logits) | (dict(z=self.species_logit(logits)) if c.species else {})
+    def species_logit(self, logits:Tensor)->Tensor: # (N,K) to (N,)
+        if logits.shape[1] == 1: return logits[:,0]
+        dogs = [i for i,s in enumerate(self.classifier.species) if s == 1]
+        cats = [i for i,s in enumerate(self.classifier.species) if s == 0]
+        return logits[:,dogs].logsumexp(1) - logits[:,cats].logsumexp(1)
 
 # %% ../nbs/15b_export.ipynb #30e4f42f
 BATCH = dict(photos={0: torch.export.Dim('N')})   # the one size that stays open
 
 def trace(
-    portable:Portable,
-    size:int # pixels a side of the photos
-)->torch.export.ExportedProgram: # of any number of photos of that size
-    "Follow a batch through the network and write down every operation; the places in the source code, which are paths on this machine, are left out."
-    program = torch.export.export(portable, (torch.zeros(2, 3, size, size),), dynamic_shapes=BATCH)
-    for node in program.graph.nodes: node.meta.pop('stack_trace', None)
+    classifier:Classifier # not changed
+)->torch.export.ExportedProgram: # from photos (N,3,S,S) in [0,1] to a dict of answers
+    "Follow a batch through the network and write down every operation; `PetsError` if that fails."
+    photos = torch.zeros(2, 3, classifier.size, classifier.size)
+    try: program = torch.export.export(_Exported(classifier), (photos,), dynamic_shapes=BATCH)
+    except Exception as e:
+        raise PetsError(f'torch.export cannot follow this network ({type(e).__name__})',
+            type(unwrap_model(classifier)).__name__,
+            'It must take any number of photos and not branch on values') from e
+    for node in program.graph.nodes: node.meta.pop('stack_trace', None)   # paths on this machine
     return program
 
 # %% ../nbs/15b_export.ipynb #e04a7eba
-_PREPARE = """1. Decode the photo, upright as its EXIF tag says, in RGB; it has some width w and height h. A large JPEG may be decoded at a reduced scale, with at least {two} pixels a side.
-2. Resize the whole photo to {squeezed} by {squeezed} pixels, whatever its shape (bicubic, with antialiasing as in Pillow).
-3. Of that square take the middle min(1, h/w) of its width and the middle min(1, w/h) of its height, which is the centre square of the photo; resize it to {size} by {size} (bilinear, without antialiasing).
-4. Divide by 255 and put the channels first. Do not subtract a mean or divide by a std: the program does."""
+_PREPARE = """\
+1. Decode the photo in RGB, upright as its EXIF tag says, with white where it is transparent.
+2. It is w wide and h high. Take a box in its middle, a wide and b high:
+   {box}, box = ((w-a)/2, (h-b)/2, (w+a)/2, (h+b)/2).
+3. Resize the box in one step, bicubic and with anti-aliasing as in Pillow:
+   photo.resize(({size}, {size}), BICUBIC, box).
+4. Divide by 255 and put the channels first.
+   Do not subtract a mean or divide by a std: the program does."""
+_BOXES = dict(center='a = b = {0:g}*min(w, h)', squash='a = {0:g}*w, b = {0:g}*h')
+_LOGITS = 'float32 (N,K), one for each class; a single one is that of the second class'
+_Z = 'float32 (N), the logit of a dog, dog minus cat; 1/(1+exp(-z)) is the probability of a dog'
+
+def _rounded(t:Tensor)->list: return [round(v, 7) for v in t.tolist()]
 
 def about(
-    saved:Saved, # network and context
-    run:str # its name
+    classifier:Classifier,
+    name:str # of the network
 )->dict: # JSON-able
     "What one must know to use an exported network."
-    size = saved.config.data.image_size; squeezed = cache_size(size)
-    return dict(run=run, input=f'photos: float32 (N,3,{size},{size}), RGB, between 0 and 1', image_size=size, squeezed_size=squeezed,
-        prepare=_PREPARE.format(size=size, squeezed=squeezed, two=2*squeezed), normalised_inside=dict(mean=saved.mean, std=saved.std),
-        output='z: float32 (N), the logit of a dog, dog minus cat; 1/(1+exp(-z)) is the probability of a dog', species=list(SPECIES), breeds_learnt=saved.breeds,
-        averaged_with_mirrored_photo=saved.config.results.flip, versions=dict(resnet_pets=__version__, python=platform.python_version(), torch=torch.__version__))
+    c,size = classifier,classifier.size
+    return dict(name=name, image_size=size, crop_mode=c.crop_mode, crop_pct=c.crop_pct,
+        input=f'photos: float32 (N,3,{size},{size}), RGB, between 0 and 1',
+        prepare=_PREPARE.format(size=size, box=_BOXES[c.crop_mode].format(c.crop_pct)),
+        normalised_inside=dict(mean=_rounded(c.mean), std=_rounded(c.std)),
+        averaged_with_mirrored_photo=c.flip,
+        outputs=dict(logits=_LOGITS) | (dict(z=_Z) if c.species else {}),
+        classes=c.classes, species=c.species and [SPECIES[s] for s in c.species],
+        versions=dict(resnet_pets=__version__, torch=torch.__version__,
+            python=platform.python_version()))
 
 # %% ../nbs/15b_export.ipynb #9e634187
 def write_pt2(
@@ -85,7 +97,7 @@ def write_pt2(
 
 def read_pt2(
     path:str|Path # of a file that `write_pt2` wrote
-)->Callable: # from photos to z, both tensors
+)->Callable: # from photos to a dict of answers, all tensors
     "Open an exported network with PyTorch."
     return torch.export.load(io.BytesIO(Path(path).read_bytes())).module()
 
@@ -98,53 +110,73 @@ def write_onnx(
     path:str|Path # of the file
 )->None:
     "Write a traced network and what must be known of it as ONNX."
-    written = torch.onnx.export(program, dynamo=True, opset_version=OPSET, dynamic_shapes=BATCH, output_names=['z'], verbose=False)
-    written.model.metadata_props.update({k: v if isinstance(v, str) else json.dumps(v) for k,v in (facts | dict(opset=OPSET)).items()})
+    written = torch.onnx.export(program, dynamo=True, opset_version=OPSET, dynamic_shapes=BATCH,
+        output_names=list(facts['outputs']), verbose=False)
+    for k,v in (facts | dict(opset=OPSET)).items():
+        written.model.metadata_props[k] = v if isinstance(v, str) else json.dumps(v)
     written.save(path, external_data=False)
 
 def read_onnx(
     path:str|Path # of a file that `write_onnx` wrote
-)->Callable: # from photos to z, both tensors
+)->Callable: # from photos to a dict of answers, all tensors
     "Open an exported network with onnxruntime, on the CPU, with as many threads as torch has."
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(Path(path).read_bytes(), options, providers=['CPUExecutionProvider'])
-    return lambda photos: torch.from_numpy(session.run(['z'], dict(photos=photos.numpy()))[0])
+    model = Path(path).read_bytes()
+    session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+    names = [output.name for output in session.get_outputs()]
+    def run(photos):
+        answers = session.run(names, dict(photos=photos.numpy()))
+        return {name: torch.from_numpy(a) for name,a in zip(names, answers)}
+    return run
 
 # %% ../nbs/15b_export.ipynb #689e29c3
-def disagreement(
-    portable:Portable, # the original
-    other:Callable, # what was read back
-    size:int # pixels a side of the photos
-)->float: # the largest difference in `z`; `PetsError` if it is more than 0.001
+def largest_difference(
+    classifier:Classifier, # the original
+    other:Callable # what was read back
+)->float: # in any of the answers; `PetsError` if it is more than 0.001
     "Ask both about the same photos of noise, one and five at a time."
-    photos = torch.rand(5, 3, size, size, generator=torch.Generator().manual_seed(0))
-    worst = max((other(photos[:n])-portable(photos[:n])).abs().max().item() for n in (1, 5))
-    if not worst < 1e-3: raise PetsError(f'the exported network answers differently, by {worst:.2g}', 'z', 'Nothing was written; try other versions of torch and onnxscript')
+    original,size = _Exported(classifier),classifier.size
+    photos,differences = torch.rand(5, 3, size, size, generator=rng(0)), []
+    for n in (1, 5):
+        expected,found = original(photos[:n]), other(photos[:n])
+        differences += [(found[name]-a).abs().max() for name,a in expected.items()]
+    worst = torch.stack(differences).max().item()
+    if not worst < 1e-3:
+        raise PetsError(f'the exported network answers differently, by {worst:.2g}', 'logits',
+            'Nothing was written; try other versions of torch and onnxscript')
     return worst
 
 # %% ../nbs/15b_export.ipynb #8c37fa77
 FORMATS = dict(pt2=(write_pt2, read_pt2), onnx=(write_onnx, read_onnx))
 
-def _need_onnx():
-    missing = [name for name in ('onnx', 'onnxscript', 'onnxruntime') if not find_spec(name)]
-    if missing: raise PetsError(f"{', '.join(missing)} not installed", 'model.onnx', f"pip install {' '.join(missing)}, or choose the format pt2, which needs nothing more")
+def _check_formats(formats):
+    for f in formats:
+        if f not in FORMATS: raise PetsError(f"no format '{f}'", 'formats', nearest(f, FORMATS))
+    needed = ('onnx', 'onnxscript', 'onnxruntime') if 'onnx' in formats else ()
+    missing = [name for name in needed if not find_spec(name)]
+    if missing:
+        raise PetsError(f"{', '.join(missing)} not installed", 'model.onnx',
+            f"pip install {' '.join(missing)}, or choose the format pt2, which needs nothing more")
 
 # %% ../nbs/15b_export.ipynb #fbb37d7a
-def export_run(
-    run:Run, # with trained weights
-    formats:Sequence[str]=tuple(FORMATS) # 'pt2', 'onnx' or both
+def export_classifier(
+    classifier:Classifier, # any; not changed
+    folder:str|Path, # of model.pt2 and model.onnx
+    formats:Sequence[str]=tuple(FORMATS), # 'pt2', 'onnx' or both
+    name:str='' # of the network, for the text in the files; by default that of the folder
 )->Table: # file, MB, largest_difference; a row a file
-    "Write the network of a run as RUN/model.pt2 and RUN/model.onnx. Raises `PetsError` if a package is missing or a file does not agree with the original."
-    if 'onnx' in formats: _need_onnx()
-    saved,rows = run.saved,[]
-    size,portable,facts = saved.config.data.image_size, Portable(saved), about(saved, run.folder.name)
-    program = trace(portable, size)
+    "Write a classifier as files that need nothing of this library; `PetsError` if they differ."
+    _check_formats(formats)
+    facts = about(classifier, name or Path(folder).resolve().name)
+    program,rows = trace(classifier),[]
     for format in formats:
-        (write,read),path = FORMATS[format], run.file(f'model.{format}')
+        write,read = FORMATS[format]
+        path = Path(folder)/f'model.{format}'
         with atomic_write(path) as tmp:
             write(program, facts, tmp)
-            difference = disagreement(portable, read(tmp), size)
-        rows.append(dict(file=str(path), MB=path.stat().st_size/1e6, largest_difference=f'{difference:.1e}'))
+            difference = largest_difference(classifier, read(tmp))
+        megabytes = path.stat().st_size/1e6
+        rows.append(dict(file=str(path), MB=megabytes, largest_difference=f'{difference:.1e}'))
     return Table(rows, digits=1)

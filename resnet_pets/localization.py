@@ -5,7 +5,7 @@
 # %% ../nbs/13b_localization.ipynb #c002
 from __future__ import annotations
 import copy, math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from matplotlib.figure import Figure

@@ -58,7 +58,7 @@ def colorize(
 # %% ../nbs/14a_pictures.ipynb #c017
 _ALPHA = (np.arange(256)/255)**OVERLAY_GAMMA   # of the colour, for each byte
 
-# %% ../nbs/14a_pictures.ipynb #dad74097
+# %% ../nbs/14a_pictures.ipynb #0a518a50
 def color_over(
     photo:Image.Image, # L, square
     values:np.ndarray, # (h,w) uint8
@@ -130,7 +130,7 @@ def pack_maps(
     parts = values, low, high, maps.mean(places), active, peak, order
     return Maps(*(part.cpu().numpy() for part in parts))
 
-# %% ../nbs/14a_pictures.ipynb #042c0491
+# %% ../nbs/14a_pictures.ipynb #b8145648
 def _explained(classifier:Classifier, logits:Tensor, n:int)->list[int]: # columns of its names
     if n == len(classifier.names): return list(range(n))
     always = [] if classifier.species is None else [0, 1]   # cat and dog
@@ -162,7 +162,7 @@ class Analysis:
         arrays = [self.photo, *self.maps.values(), *self.cams.values()]
         return sum(a.nbytes for a in arrays) + sum(side**2 for side in self.greys)
 
-# %% ../nbs/14a_pictures.ipynb #72f5e841
+# %% ../nbs/14a_pictures.ipynb #55147760
 @patch
 def grey(self:Analysis,
     side:int # pixels
@@ -173,7 +173,7 @@ def grey(self:Analysis,
         self.greys[side] = photo.resize((side, side), Image.Resampling.BICUBIC)
     return self.greys[side]
 
-# %% ../nbs/14a_pictures.ipynb #261f3ce2
+# %% ../nbs/14a_pictures.ipynb #582e36ec
 def _block_cams(block:str, a:Tensor, g:Tensor, names:Sequence)->dict: # (1,C,h,w) and (N,C,h,w)
     cams = {}
     for method,cam in METHODS.items():
@@ -184,7 +184,7 @@ def _block_cams(block:str, a:Tensor, g:Tensor, names:Sequence)->dict: # (1,C,h,w
         cams |= {(block, name, method): m for name,m in zip(names, maps)}
     return cams
 
-# %% ../nbs/14a_pictures.ipynb #45ab4e52
+# %% ../nbs/14a_pictures.ipynb #249d8a3f
 def _explain(classifier:Classifier, square:np.ndarray, layers:list, n:int)->ActivationsAndGradients:
     "The photo at these layers, and the gradients of n classes."
     known = 0 if classifier.species is None else 1   # a cat's gradient is minus that of a dog
@@ -225,11 +225,11 @@ def analyse(
 # %% ../nbs/14a_pictures.ipynb #c049
 SIDE = 320 # pixels of the large pictures
 
-# %% ../nbs/14a_pictures.ipynb #4c805d9c
+# %% ../nbs/14a_pictures.ipynb #f9c10e79
 def _require(value, known, what):
     if value not in known: raise PetsError(f"no {what} '{value}'", what, nearest(value, known))
 
-# %% ../nbs/14a_pictures.ipynb #539911b7
+# %% ../nbs/14a_pictures.ipynb #503d30ea
 def _maps_of(analysis:Analysis, block:str, channel:int)->Maps:
     _require(block, analysis.maps, 'block')
     maps = analysis.maps[block]
@@ -318,7 +318,7 @@ def strip_blocks(
 # %% ../nbs/14a_pictures.ipynb #f9a4c1ad
 GAP,LABEL = 6,28 # pixels beside and below each picture of a sheet
 
-# %% ../nbs/14a_pictures.ipynb #66ff1bec
+# %% ../nbs/14a_pictures.ipynb #fdbf899c
 def contact_sheet(
     pictures:Sequence[Image.Image], # square, row by row
     columns:int, # pictures in a row
@@ -338,7 +338,7 @@ _BAR = ('<span title="{0}" style="overflow:hidden;text-overflow:ellipsis;white-s
     '</span><span style="border:1px solid #8888;height:.9em"><span style="display:block;'
     'height:100%;width:{1:.1f}%;background:#0072B2"></span></span><span>{2:.1%}</span>')
 
-# %% ../nbs/14a_pictures.ipynb #935b5ed9
+# %% ../nbs/14a_pictures.ipynb #8bc5500f
 def bars_html(
     analysis:Analysis
 )->str:
@@ -388,7 +388,7 @@ def _summary_row(name:str, group:Sequence, shapes:Mapping, block:str)->str: # of
     return (f'<tr{mark}><th scope="row" {_CELL}>{label}{html.escape(name)}</th>'
         f'<td {_CELL}>{count}</td><td {_CELL}>{shape}</td></tr>')
 
-# %% ../nbs/14a_pictures.ipynb #0e2ecb34
+# %% ../nbs/14a_pictures.ipynb #cb3f8496
 def summary_html(
     analysis:Analysis,
     block:str # where we stand

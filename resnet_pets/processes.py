@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from typing import Any
 import torch, torch.distributed as dist, torch.nn.functional as F
 from torch import nn, Tensor
+from tqdm.auto import tqdm
 from torch.autograd.function import once_differentiable
 from .core import PetsError, pick_device
 
 # %% auto #0
-__all__ = ['process_group', 'rank', 'world_size', 'is_main_process', 'all_reduce', 'all_gather', 'broadcast_object',
-           'main_process_first', 'broadcast_buffers', 'SyncBatchNorm', 'convert_sync_batchnorm']
+__all__ = ['process_group', 'rank', 'world_size', 'is_main_process', 'progress_bar', 'all_reduce', 'all_gather',
+           'broadcast_object', 'main_process_first', 'broadcast_buffers', 'SyncBatchNorm', 'convert_sync_batchnorm']
 
 # %% ../nbs/07a_processes.ipynb #c009
 def _lost(error:RuntimeError)->bool: # whether it says that another process is gone
@@ -55,6 +56,13 @@ def world_size()->int: # from 1
 def is_main_process()->bool:
     "Whether this is the process of rank 0, which writes files and prints."
     return rank() == 0
+
+def progress_bar(
+    *items, # at most one iterable
+    **how # as for `tqdm`
+)->tqdm:
+    "A progress bar, which of several processes only the main one shows."
+    return tqdm(*items, **(how if is_main_process() else how | dict(disable=True)))
 
 # %% ../nbs/07a_processes.ipynb #c013
 def all_reduce(

@@ -13,14 +13,13 @@ from torch.nn.parallel import DistributedDataParallel
 from fastcore.basics import patch
 from matplotlib.figure import Figure
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 from .core import COLORS, PetsError, Table, autocast, new_figure, seeded
 from .config import Config, OptimizerSection, SchedulerSection
 from .blocks import BasicBlock, Bottleneck
 from .batches import Batches
 from .resnet import BLOCKS, ResNet, summary
 from .processes import (all_reduce, broadcast_buffers, convert_sync_batchnorm,
-    is_main_process, world_size)
+    progress_bar, world_size)
 
 # %% auto #0
 __all__ = ['HEADS', 'Loss', 'balanced_weights', 'make_optimizer', 'make_scheduler', 'stop_on_interrupt', 'ProgressiveDepth',
@@ -283,8 +282,7 @@ def fit(self:Trainer,
 )->bool: # True when all epochs are done, False when Ctrl-C stopped it between two steps
     "Train from the present step to the last epoch."
     total,size,start = self.config.epochs*self.steps, self.batches.batch_size, time.perf_counter()
-    bar = tqdm(total=total*size, initial=self.step*size, unit='photo', desc='training',
-        disable=not is_main_process())
+    bar = progress_bar(total=total*size, initial=self.step*size, unit='photo', desc='training')
     with stop_on_interrupt() as stop, bar:
         while self.step < total:
             loss = self.train_step()

@@ -1,11 +1,11 @@
-"What the tests share: where the project is, and a copy of it to work on."
+"Shared by the tests: a copy of the project that they may change."
 import subprocess
 from pathlib import Path
 import pytest
 
 @pytest.fixture(scope='session')
 def copy(tmp_path_factory)->Path:
-    "The project as a commit of all that git does not ignore would hold it, in a git repository of its own."
+    "A git repository whose only commit holds every file of the project that git does not ignore."
     root,folder = Path(__file__).parents[1],tmp_path_factory.mktemp('project')
     git = ['git', '-c', 'user.name=test', '-c', 'user.email=test@localhost', '-c', 'core.autocrlf=false']
     names = subprocess.check_output(['git', 'ls-files', '-zco', '--exclude-standard'], cwd=root, text=True).split('\0')

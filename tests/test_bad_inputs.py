@@ -540,18 +540,21 @@ def test_two_processes_make_one_cache(home, tmp_path):
 
 # Command lines
 
-COMMANDS = dict(check=cli.pets_check, stats=cli.pets_stats, train=cli.pets_train, evaluate=cli.pets_evaluate, compare=cli.pets_compare, predict=cli.pets_predict, explain=cli.pets_explain)
-LINES = ['check', 'stats', 'train', 'evaluate', 'compare', 'predict', 'explain', 'check PETS --wrong', 'train demo --epochs 3', 'evaluate RUN --split', 'evaluate RUN --split train', 'compare RUN', 'compare RUN RUN RUN', 'predict RUN', 'stats PETS --val-fraction half', 'stats PETS --val-fraction nan', 'stats PETS --val-fraction inf', 'stats PETS --val-fraction -1', 'stats PETS --val-fraction 1', 'stats PETS --split-seed x',
-    'stats PETS --split-seed 1.5', 'stats PETS --split-seed '+'9'*5000, 'stats PETS --figures FILE', 'check PETS --photos-only --json PETS', 'check PETS --photos-only --json FILE/x.json', 'check PETS --recipe nothing', 'check PETS --photos-only --json '+'x'*300, 'predict RUN PETS --format xml', 'predict RUN PETS --device tpu', 'predict RUN PETS --device cuda:99', 'predict RUN PETS --device meta', 'predict RUN PETS --device ""', 'evaluate RUN --device tpu', 'explain RUN --device tpu', 'explain RUN PETS/images',
-    'evaluate ""', 'compare "" RUN', 'compare RUN ""', 'predict "" PETS', 'predict RUN ""', 'explain ""', 'explain RUN ""', 'train ""', 'check ""', 'stats ""', 'evaluate nowhere', 'evaluate FILE', 'evaluate PETS', 'evaluate FILE/x', 'compare RUN FILE', 'compare FILE RUN', 'predict FILE PETS', 'predict PETS PETS', 'explain FILE', 'evaluate '+'x'*300, 'evaluate '+'x/'*3000, 'predict RUN '+'x'*300,
-    'evaluate UNFINISHED', 'compare RUN UNFINISHED', 'compare UNFINISHED RUN', 'compare RUN RUN --split test', 'train TINY --run whole', 'train TINY --run whole --resume --overwrite', 'train TINY --run whole --resume optimizer.lr=1', 'train TINY --run .', 'train TINY --run ..', 'train TINY --run ../x', 'train TINY --run a/../../x', 'train TINY --run /tmp/climbed_run_zq', 'train TINY --run LINK/x', 'train TINY --run '+'x'*300, 'train TINY --run new results.folder=FILE', 'train TINY --run new data.folder=FILE', 'train TINY --run new data.folder=nowhere', 'train TINY --run new data.folder=~nobody_of_this_name/x']
+COMMANDS = dict(check=cli.pets_check, stats=cli.pets_stats, train=cli.pets_train, evaluate=cli.pets_evaluate, compare=cli.pets_compare, predict=cli.pets_predict, explain=cli.pets_explain, export=cli.pets_export)
+LINES = ['check', 'stats', 'train', 'evaluate', 'compare', 'predict', 'export', 'check PETS --wrong', 'train demo --epochs 3', 'evaluate RUN --split', 'evaluate RUN --split train', 'compare RUN', 'compare RUN RUN RUN', 'predict --run RUN', 'stats PETS --val-fraction half', 'stats PETS --val-fraction nan', 'stats PETS --val-fraction inf', 'stats PETS --val-fraction -1', 'stats PETS --val-fraction 1', 'stats PETS --split-seed x',
+    'stats PETS --split-seed 1.5', 'stats PETS --split-seed '+'9'*5000, 'stats PETS --figures FILE', 'check PETS --photos-only --json PETS', 'check PETS --photos-only --json FILE/x.json', 'check PETS --recipe nothing', 'check PETS --photos-only --json '+'x'*300,
+    'predict PETS --run', 'predict PETS --run RUN --format xml', 'predict PETS --run RUN --device tpu', 'predict PETS --run RUN --device cuda:99', 'predict PETS --run RUN --device meta', 'predict PETS --run RUN --device ""', 'evaluate RUN --device tpu', 'explain --run RUN --device tpu', 'explain PETS/images --run RUN', 'export RUN --format pdf', 'export RUN --out FILE/x', 'export RUN --out ""', 'export nowhere', 'export UNTRAINED',
+    'evaluate ""', 'compare "" RUN', 'compare RUN ""', 'predict PETS --run ""', 'predict "" --run RUN', 'explain --run ""', 'explain "" --run RUN', 'train ""', 'check ""', 'stats ""', 'export ""', 'evaluate nowhere', 'evaluate FILE', 'evaluate PETS', 'evaluate FILE/x', 'compare RUN FILE', 'compare FILE RUN', 'predict PETS --run FILE', 'predict PETS --run PETS', 'predict PETS --run nowhere', 'predict PETS --run UNTRAINED', 'explain --run FILE', 'explain --run nowhere', 'evaluate '+'x'*300, 'evaluate '+'x/'*3000, 'predict PETS --run '+'x'*300, 'predict '+'x'*300,
+    'evaluate RUN --photos nowhere', 'evaluate RUN --photos FILE', 'evaluate RUN --photos RUN', 'evaluate RUN --photos ""', 'evaluate UNFINISHED', 'compare RUN UNFINISHED', 'compare UNFINISHED RUN', 'compare RUN RUN --split test', 'train TINY --run whole', 'train TINY --run whole --resume --overwrite', 'train TINY --run whole --resume optimizer.lr=1', 'train TINY --run .', 'train TINY --run ..', 'train TINY --run ../x', 'train TINY --run a/../../x', 'train TINY --run /tmp/climbed_run_zq', 'train TINY --run LINK/x', 'train TINY --run whole/inner', 'train TINY --run '+'x'*300, 'train TINY --run new results.folder=FILE', 'train TINY --run new data.folder=FILE', 'train TINY --run new data.folder=nowhere', 'train TINY --run new data.folder=~nobody_of_this_name/x', 'train ~nobody_of_this_name/x',
+    *(f'{line} ~nobody_of_this_name/x' for line in ('check', 'stats', 'evaluate', 'evaluate RUN --photos', 'compare RUN', 'predict', 'predict PETS --run', 'explain', 'explain --run', 'export'))]
 @pytest.mark.parametrize('line', LINES, ids=lambda l: l[:40])
 def test_bad_command_line(line, home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path/'file').write_text('a file')
+    (tmp_path/'untrained').mkdir(); shutil.copy(home/'runs/whole/config.yaml', tmp_path/'untrained')
     link = home/'runs/link'
     if not link.is_symlink(): link.symlink_to(home)
-    places = dict(PETS=home/'pets', RUN=home/'runs/whole', UNFINISHED=home/'runs/broken', FILE=tmp_path/'file', TINY=home/'tiny.yaml', LINK='link')
+    places = dict(PETS=home/'pets', RUN=home/'runs/whole', UNFINISHED=home/'runs/broken', UNTRAINED=tmp_path/'untrained', FILE=tmp_path/'file', TINY=home/'tiny.yaml', LINK='link')
     name,*words = [re.sub('[A-Z]{3,}', lambda m: str(places[m[0]]), w) if w != '""' else '' for w in line.split(' ')]
     refused(COMMANDS[name], *words, inputs=[home/'pets', home/'runs', tmp_path])
     assert not Path('/tmp/climbed_run_zq').exists()
@@ -560,15 +563,15 @@ ODD_NAMES = [os.fsdecode(b'caf\xe9.jpg'), 'a b.jpg', "it's.jpg", '$x$.jpg', '$\\
 def test_photos_with_odd_names(home, tmp_path):
     for n in ODD_NAMES: (tmp_path/n).write_bytes(GOOD['plain'])
     for format in ('table', 'csv', 'json'):
-        code,out,err = call(cli.pets_predict, home/'runs/whole', tmp_path, '--format', format)
+        code,out,err = call(cli.pets_predict, tmp_path, '--run', home/'runs/whole', '--format', format)
         assert (code, err) == (0, [])
     assert sorted(r['file'] for r in json.loads(out)) == sorted(str(tmp_path/n) for n in ODD_NAMES)
 
-def test_look_into_photos_with_odd_names(home, spare, tmp_path):
+def test_explain_photos_with_odd_names(home, spare, tmp_path):
     folder = tmp_path/'odd'; folder.mkdir()
     for n in ODD_NAMES: (folder/n).write_bytes(GOOD['plain'])
     run = spare()
-    code,out,err = call(cli.pets_explain, run, folder)
+    code,out,err = call(cli.pets_explain, folder, '--run', run)
     assert (code, err) == (0, []) and (run/'explain.md').is_file()
 
 def in_terminal(command, *words, **env):
@@ -577,7 +580,7 @@ def in_terminal(command, *words, **env):
 def test_odd_names_in_a_terminal(home, tmp_path):
     for n in ODD_NAMES: (tmp_path/n).write_bytes(GOOD['plain'])
     (tmp_path/os.fsdecode(b'b\xe4d.jpg')).write_bytes(b'text')
-    done = in_terminal('pets_predict', home/'runs/whole', tmp_path)
+    done = in_terminal('pets_predict', tmp_path, '--run', home/'runs/whole')
     assert (done.returncode, done.stderr) == (1, f'pets_predict: 1 of {len(ODD_NAMES)+1} files could not be read\n'.encode())
 
 @pytest.mark.slow
@@ -585,7 +588,7 @@ def test_odd_names_in_a_terminal(home, tmp_path):
 def test_terminals_of_other_encodings(home, tmp_path, encoding):
     (tmp_path/'images').mkdir()
     for n in (*ODD_NAMES, 'Tom_1.jpg'): (tmp_path/'images'/n).write_bytes(GOOD['plain'])
-    for command,code,words in (('pets_predict', 0, (home/'runs/whole', tmp_path/'images')), ('pets_check', 1, (tmp_path, '--json', tmp_path/'found.json')), ('pets_stats', 2, (tmp_path,)), ('pets_check', 0, (home/'pets', '--recipe', home/'tiny.yaml'))):
+    for command,code,words in (('pets_predict', 0, (tmp_path/'images', '--run', home/'runs/whole')), ('pets_check', 1, (tmp_path, '--json', tmp_path/'found.json')), ('pets_stats', 2, (tmp_path,)), ('pets_check', 0, (home/'pets', '--recipe', home/'tiny.yaml'))):
         done = in_terminal(command, *words, PYTHONIOENCODING=encoding)
         assert done.returncode == code and len(done.stderr.splitlines()) == (code == 2), done.stderr
 
@@ -596,21 +599,21 @@ def half(data, lines): return data[:data.rfind(b'\n', 0, len(data)//2)+1 if line
 DAMAGES = dict(gone=lambda p: p.unlink(), empty=lambda p: p.write_bytes(b''), binary=lambda p: p.write_bytes(bytes(range(256))), cut=lambda p: p.write_bytes(half(p.read_bytes(), p.suffix == '.csv')), other=lambda p: p.write_text('[1, 2]'), folder=lambda p: (p.unlink(), p.mkdir()))
 READS = dict(evaluate={'config.yaml', 'photos.csv', 'report.json', 'best.safetensors'}, compare={'config.yaml', 'photos.csv', 'predictions.csv', 'report.json'}, predict={'best.safetensors'}, explain={'photos.csv', 'best.safetensors'}, resume={'config.yaml', 'photos.csv', 'best.safetensors', 'last.ckpt'})
 USES = [(c, f, d) for c in READS for f in FILES for d in DAMAGES if c != 'resume' or f not in ('report.json', 'predictions.csv')]
-def needed(command, file, damage): # does the command have to refuse the run?
+def needed(command, file, damage): # must the command refuse the run?
     return (file == 'config.yaml' and damage in ('gone', 'folder')) or (command, file, damage) == ('evaluate', 'predictions.csv', 'folder') or file in READS[command] and (command, file, damage) != ('resume', 'last.ckpt', 'gone')
 def cases(wanted): return [pytest.param(*u, id='-'.join(u)) for u in USES if needed(*u) == wanted]
 
-def damaged_run(home, spare, command, file, damage): # the run, and what to call
+def damaged_run(home, spare, command, file, damage): # the run, the command and its words
     run = spare('broken' if command == 'resume' else 'whole')
     DAMAGES[damage](run/file)
     one = () if file == 'photos.csv' else (next((home/'pets/images').glob('*.jpg')),)
-    words = dict(evaluate=(run,), compare=(home/'runs/whole', run), predict=(run, home/'pets/images'), explain=(run, *one), resume=resume(home, run))[command]
+    words = dict(evaluate=(run,), compare=(home/'runs/whole', run), predict=(home/'pets/images', '--run', run), explain=(*one, '--run', run), resume=resume(home, run))[command]
     return run, COMMANDS['train' if command == 'resume' else command], words
 
 @pytest.mark.parametrize('command,file,damage', cases(True))
 def test_run_with_a_damaged_file(command, file, damage, home, spare):
     run,f,words = damaged_run(home, spare, command, file, damage)
-    begun = (command, file) == ('resume', 'best.safetensors')   # its log and learning curves are written by then
+    begun = (command, file) == ('resume', 'best.safetensors')   # its log and history are written by then
     refused(f, *words, says=str(run), inputs=[home/'pets'] if begun else [run, home/'pets'])
 
 @pytest.mark.slow
