@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 from fastcore.basics import patch
 from matplotlib.figure import Figure
-from .core import COLORS, new_figure
+from .core import new_figure
 
 # %% auto #0
 __all__ = ['TONES', 'BREEDS', 'PALETTES', 'PATTERNS', 'POSES', 'Breed', 'smooth_field', 'Pen', 'Drawing', 'plot_drawings',

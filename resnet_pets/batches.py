@@ -12,17 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from fastcore.basics import patch
-from matplotlib.figure import Figure
 from platformdirs import user_cache_dir
 from torch import Tensor
 from tqdm import tqdm
-from .core import PetsError, atomic_write, new_figure, rng, write_text
+from .core import PetsError, atomic_write, rng, write_text
 from .config import Augmentation
 from .photos import normalize, normalize_pixels, open_photo, resize_square
 
 # %% auto #0
 __all__ = ['cache_folder', 'cache_key', 'PhotoCache', 'photo_cache', 'uniform', 'crop_boxes', 'crop_matrices', 'sample',
-           'cache_size', 'jitter', 'erase_boxes', 'erase', 'augment_batch', 'Batches', 'plot_batch']
+           'cache_size', 'jitter', 'erase_boxes', 'erase', 'augment_batch', 'Batches']
 
 # %% ../nbs/05_batches.ipynb #52d4675e
 def cache_folder()->Path:
@@ -334,20 +333,3 @@ def epoch(self:Batches,
 )->Iterator[tuple[Tensor, Tensor]]: # as `batch` gives them
     "All batches of an epoch, one after the other."
     return (self.batch(epoch, step) for step in range(len(self)))
-
-# %% ../nbs/05_batches.ipynb #920f0e1d
-def plot_batch(
-    xb:Tensor, # (B,3,H,W) normalised
-    mean:Sequence[float]|Tensor, # of the channels
-    std:Sequence[float]|Tensor, # of the channels
-    titles:Sequence[str]|None=None # one text a photo
-)->Figure:
-    "The photos of a batch, six a row."
-    mean,std = (torch.as_tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (mean, std))
-    cols,rows = min(6, len(xb)),math.ceil(len(xb)/6)
-    height = 1.65 if titles else 1.4
-    fig,axs = new_figure(rows, cols, size=(1.4*cols, height*rows), images=True)
-    photos = (xb.float().cpu()*std+mean).clamp(0, 1).permute(0, 2, 3, 1).numpy()
-    for ax,photo in zip(axs.flat, photos): ax.imshow(photo)
-    for ax,title in zip(axs.flat, titles or []): ax.set_title(title, fontsize=8)
-    return fig

@@ -4,7 +4,6 @@
 
 # %% ../nbs/06_blocks.ipynb #d8e83e5a
 from __future__ import annotations
-import torch
 from torch import nn, Tensor
 
 # %% auto #0

@@ -8,16 +8,14 @@ import json, zlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import Any
 import numpy as np, torch
 from fastcore.basics import patch
-from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn, Tensor
 from tqdm import tqdm
 from .core import PetsError, Table, atomic_write, disk_errors, eval_mode, nearest
-from .config import Section
 from .photos import list_photos, normalize, open_photo, resize_square
 from .resnet import BLOCKS, ResNet
 from .gradcam import class_probabilities, class_scores
@@ -280,25 +278,6 @@ def predict(self:Classifier,
     return Table([{c: r.get(c) for c in columns} for r in rows])
 
 # %% ../nbs/07b_classifier.ipynb #bbe26eb0
-class _Network(Section):
-    block:Literal['basic', 'bottleneck']
-    layers:tuple[int,int,int,int]
-    width:int
-    in_channels:int
-    num_classes:int
-
-class _Context(Section):
-    "What stands beside the weights."
-    network:_Network
-    size:int
-    mean:list[float] = Field(min_length=3, max_length=3)
-    std:list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
-    classes:Optional[list[str]]
-    species:Optional[list[Literal[0, 1]]]
-    crop_mode:Literal['center', 'squash']
-    crop_pct:float = Field(gt=0, le=1)
-    flip:bool
-
 def _checksum(weights:dict, context:dict)->int: # of all that a file holds
     crc = zlib.crc32(json.dumps(context).encode())
     for k in sorted(weights): crc = zlib.crc32(weights[k].flatten().view(torch.uint8).numpy(), crc)
@@ -332,17 +311,17 @@ def shipped()->dict[str,Path]: # name → file
 def _read(path:Path)->tuple[dict, dict]: # weights and context
     try:
         with safe_open(path, 'pt') as f:
-            context = (f.metadata() or {}).get('resnet_pets')
+            text = (f.metadata() or {}).get('resnet_pets')
             weights = {k: f.get_tensor(k) for k in f.keys()}
     except (SafetensorError, OSError) as e:
         raise PetsError(f'not a readable safetensors file ({e})', path,
             'Copy it again, or save it again') from None
-    if context is None:
+    if text is None:
         raise PetsError('these weights come without their classifier', path,
             '`load_weights` reads them into a network that you build')
-    context = json.loads(context)
-    checksum = context.pop('checksum', None) if isinstance(context, dict) else None
-    if checksum not in (None, _checksum(weights, context)):
+    context = json.loads(text)
+    checksum = context.pop('checksum')
+    if checksum != _checksum(weights, context):
         raise PetsError('damaged: its checksum is not right', path,
             'Copy it again, or save it again')
     return weights, context
@@ -361,15 +340,12 @@ def load(cls:Classifier,
             f"{nearest(str(source), shipped())}. Or train a run first")
     try:
         weights,context = _read(path)
-        context = dict(_Context.model_validate(context))
-        how = dict(context.pop('network'))
-        how['block'] = BLOCKS[how['block']]
-        with torch.device('meta'): expected = ResNet(**how).state_dict()   # only shapes, no memory
-        if _described(expected) != _described(weights): raise ValueError
-        with torch.device('meta'): network = ResNet(**how)
+        how = context.pop('network')
+        with torch.device('meta'): network = ResNet(**how | dict(block=BLOCKS[how['block']]))
+        if _described(network.state_dict()) != _described(weights): raise ValueError
         network.load_state_dict(weights, assign=True)
         return cls(network, **context).eval()
-    except (ValueError, RecursionError):
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         raise PetsError('its weights and its description do not fit each other', path,
             'Train it again with this version') from None
 

@@ -9,28 +9,31 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from itertools import islice
 from pathlib import Path
+from shlex import quote
 from typing import Literal, get_args, get_type_hints
 import torch
 from fastcore.docments import docments
-from .core import PetsError, Table, pick_device, save_figure, visible, write_text
+from .core import PetsError, Table, nearest, pick_device, save_figure, write_text
 from .config import Config, differences, load_config
-from .data import PHOTO_ENDINGS, check_photos, inspect_photo, read_pets, select, split_pets
-from .stats import balance, channel_stats, image_sizes, plot_balance, plot_channels, plot_sizes
-from .batches import Batches, cache_size, photo_cache
+from .photos import find_photos, inspect_photo
+from .data import check_photos, read_pets, select, split_pets
+from resnet_pets.stats import (balance, channel_stats, image_sizes, plot_balance, plot_channels,
+    plot_sizes)
 from .evaluation import report_table
 from .confidence import delong, mcnemar
 from .processes import is_main_process, process_group
-from .checkpoints import build_model, claim
-from .training import check_model
-from .runs import Run, compare_runs, fit, load_run, predict_files
-from .explain import explain
-from .explorers import name_photos
-from .export import FORMATS, export_run
+from .checkpoints import lock_folder
+from .classifier import Classifier, shipped
+from .training import build_model, check_model
+from .runs import Run, compare_runs, load_run
+from .experiments import evaluate_run, fit
+from .explain import explain, explain_run
+from .export import FORMATS, export_classifier
 
 # %% auto #0
-__all__ = ['Parser', 'make_parser', 'one_line', 'command', 'model_check', 'pets_check', 'pets_stats', 'say_result', 'pets_train',
-           'pets_evaluate', 'in_words', 'pets_compare', 'find_photos', 'as_text', 'pets_predict', 'pets_explain',
-           'pets_export']
+__all__ = ['DEFAULT', 'Parser', 'make_parser', 'one_line', 'command', 'model_check', 'pets_check', 'pets_stats', 'say_result',
+           'pets_train', 'pets_evaluate', 'in_words', 'pets_compare', 'open_classifier', 'as_text', 'pets_predict',
+           'pets_explain', 'pets_export']
 
 # %% ../nbs/16_cli.ipynb #c008
 class Parser(argparse.ArgumentParser):
@@ -48,25 +51,33 @@ def _word(text): # an empty word is a slip, as of "$RUN" where RUN is not set
 
 class _Help(argparse.RawDescriptionHelpFormatter):
     def _get_help_string(self, action):
-        shows = action.option_strings and action.nargs != 0 and action.default is not argparse.SUPPRESS
-        return action.help + ' (default: %(default)s)'*bool(shows)
+        has_value = action.option_strings and action.nargs != 0
+        shows = has_value and action.default is not argparse.SUPPRESS
+        return action.help + (' (default: %(default)s)' if shows else '')
 
 # %% ../nbs/16_cli.ipynb #c010
+def _add(parser, p:inspect.Parameter, kind, text:str)->None: # the argument for one parameter
+    how = dict(help=text.replace('%', '%%'))
+    if kind in (int, float): how |= dict(type=kind)
+    elif kind is not bool: how |= dict(type=_word)
+    if get_args(kind): how |= dict(choices=get_args(kind))
+    if p.default is p.empty: parser.add_argument(p.name, nargs='+' if kind is list else None, **how)
+    elif kind is list: parser.add_argument(p.name, nargs='*', default=p.default, **how)
+    elif kind is bool: parser.add_argument(_option(p.name), action='store_true', **how)
+    else:
+        default = argparse.SUPPRESS if p.default == '' else p.default
+        parser.add_argument(_option(p.name), default=default, **how)
+
 def make_parser(
     f:Callable, # a function with docments
     name:str # of the command
 )->argparse.ArgumentParser:
     "The parser of a command, read off its function."
-    parser = Parser(prog=name, description=inspect.getdoc(f), formatter_class=_Help, allow_abbrev=False)
+    about = inspect.getdoc(f)
+    parser = Parser(prog=name, description=about, formatter_class=_Help, allow_abbrev=False)
     helps,kinds = docments(f),get_type_hints(f)
     for p in inspect.signature(f).parameters.values():
-        kind,how = kinds[p.name],dict(help=(helps[p.name] or '').replace('%', '%%'))
-        if kind is list: how |= dict(type=_word, nargs='+') if p.default is p.empty else dict(type=_word, nargs='*', default=p.default)
-        elif kind in (int, float): how |= dict(type=kind)
-        elif kind is not bool: how |= dict(type=_word, choices=get_args(kind) or None)
-        if p.default is p.empty or kind is list: parser.add_argument(p.name, **how)
-        elif kind is bool: parser.add_argument(_option(p.name), action='store_true', **how)
-        else: parser.add_argument(_option(p.name), default=argparse.SUPPRESS if p.default == '' else p.default, **how)
+        _add(parser, p, kinds[p.name], helps[p.name] or '')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     return parser
 
@@ -77,11 +88,19 @@ def one_line(
     "An error as one line for stderr."
     if isinstance(error, PetsError): return str(error)
     if isinstance(error, OSError):
-        fix = 'A folder is needed here' if isinstance(error, (FileExistsError, NotADirectoryError)) else ''
-        return str(PetsError(error.strerror or str(error), error.filename2 or error.filename or 'system', fix))
-    return f'unexpected {type(error).__name__}: {" ".join(str(error).split())}. Run again with --debug and report it'
+        in_the_way = isinstance(error, (FileExistsError, NotADirectoryError))
+        fix = 'A folder is needed here' if in_the_way else ''
+        where = error.filename2 or error.filename or 'system'
+        return str(PetsError(error.strerror or str(error), where, fix))
+    said = ' '.join(str(error).split())
+    return f'unexpected {type(error).__name__}: {said}. Run again with --debug and report it'
 
 # %% ../nbs/16_cli.ipynb #c014
+def _prepare_terminal():
+    warnings.filterwarnings('ignore', module='PIL')   # we say ourselves what is wrong with a photo
+    warnings.filterwarnings('ignore', 'Glyph')   # a font may lack a letter; so may a terminal
+    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')
+
 def command(
     f:Callable # a function with docments that returns an exit code, or None for 0
 )->Callable:
@@ -90,14 +109,13 @@ def command(
     def run(argv=None)->int:
         args = vars(make_parser(f, f.__name__).parse_intermixed_args(argv))
         debug = args.pop('debug')
-        warnings.filterwarnings('ignore', module='PIL')   # we say ourselves what is wrong with a photo
-        warnings.filterwarnings('ignore', 'Glyph')   # a font may lack a letter of its name
-        if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')   # a terminal may lack a letter
+        _prepare_terminal()
         try:
             code = f(**args) or 0
             sys.stdout.flush()
             return code
-        except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # nobody reads on, as with `| head`
+        except BrokenPipeError:   # nobody reads on, as with `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except KeyboardInterrupt: print(f'{f.__name__}: stopped', file=sys.stderr)
         except Exception as e:
             if debug: raise
@@ -109,13 +127,14 @@ def command(
 def model_check(
     pets:Sequence, # records; the first four readable photos of each species are used
     config:Config # its section `model` says which network
-)->tuple: # the diary of shapes, and the losses of one batch learnt by heart
+)->tuple: # the summary of its stages, and the losses of one batch learnt by heart
     "The sanity check of a network on a few of these photos."
-    few = [p for s in (0, 1) for p in islice((p for p in pets if p.species == s and not inspect_photo(p.path)['problem']), 4)]
-    batches = Batches(photo_cache(few, cache_size(64)), size=64, mean=[.5]*3, std=[.25]*3, batch_size=len(few))
-    xb,idx = batches.batch(0, 0)
-    target = torch.tensor([p.species for p in few])
-    return check_model(build_model(config, []), xb, target[idx])
+    def readable(species):
+        return (p for p in pets if p.species == species and not inspect_photo(p.path)['problem'])
+    few = [p for species in (0, 1) for p in islice(readable(species), 4)]
+    network = build_model(config)
+    x = Classifier(network, size=64).preprocess(few)
+    return check_model(network, x, torch.tensor([p.species for p in few]))
 
 # %% ../nbs/16_cli.ipynb #c023
 @command
@@ -128,7 +147,8 @@ def pets_check(
     """Check every photo of a folder, and, if none is at fault, the network on a few of them.
 
     Exit code: 0 all is well, 1 faults were found, 2 could not be checked."""
-    config,check = load_config(recipe, ['model.head=two_logits']),check_photos(folder)
+    config = load_config(recipe, ['model.head=two_logits'])
+    check = check_photos(folder)
     found = check.to_dict()
     print(check)
     if json: write_text(json, jsonlib.dumps(found, indent=1))
@@ -136,13 +156,13 @@ def pets_check(
         found |= dict(model=_say_model(*model_check(read_pets(folder), config)))
         if json: write_text(json, jsonlib.dumps(found, indent=1))
     print(f'\n{len(check.faults)} faults, {len(check.notes)} notes')
-    if not check.faults: print(f'train on them: pets_train fast data.folder={folder}')
+    if not check.faults: print('train on them: pets_train fast', quote(f'data.folder={folder}'))
     return 1 if check.faults else 0
 
 # %% ../nbs/16_cli.ipynb #c024
-def _say_model(diary, losses):
-    print(f'\n{diary}\n\none batch learnt by heart: loss {losses[0]:.3f} → {losses[-1]:.4f}')
-    return dict(stages=diary.rows, losses=losses)
+def _say_model(table, losses)->dict: # for JSON
+    print(f'\n{table}\n\none batch learnt by heart: loss {losses[0]:.3f} → {losses[-1]:.4f}')
+    return dict(stages=table.rows, losses=losses)
 
 # %% ../nbs/16_cli.ipynb #c032
 @command
@@ -152,30 +172,36 @@ def pets_stats(
     val_fraction:float=0.2, # share of trainval that is validation and left out of mean and std
     split_seed:int=0 # seed of that split
 )->int:
-    "Channel mean and std of the training photos, balance of classes and breeds, sizes of the photos."
+    "Channel mean and std of the training photos, balance of classes and breeds, photo sizes."
     pets = split_pets(read_pets(folder), val_fraction, split_seed)
     train = select(pets, 'train')
     mean,std = channel_stats(pets)
+    channels = zip(('red', 'green', 'blue'), mean, std)
     print(f'{balance(pets)}\n\n{image_sizes(pets)}\n')
-    print(Table([dict(channel=c, mean=m, std=s) for c,m,s in zip(('red', 'green', 'blue'), mean, std)]))
+    print(Table([dict(channel=c, mean=m, std=s) for c,m,s in channels]))
     print(f'over the {len(train)} photos of the training part')
     if figures:
-        made = dict(balance=plot_balance(pets), sizes=plot_sizes(pets), channels=plot_channels({'training part': (mean, std)}))
+        made = dict(balance=plot_balance(pets), sizes=plot_sizes(pets),
+            channels=plot_channels({'training part': (mean, std)}))
         for name,fig in made.items(): print(save_figure(fig, Path(figures)/f'{name}.png'))
 
 # %% ../nbs/16_cli.ipynb #c036
 def say_result(
-    run:Run # a `Run`, finished
+    run:Run # finished
 )->None:
     "Print the result of a run and where to look."
-    rows = [dict(split=s, photos=m['n'], loss=m['loss'], roc_auc=m['roc_auc'], accuracy=m['accuracy']) for s,m in run.report['splits'].items()]
-    print(f'\n{Table(rows)}\n\nlook at:            {run.folder}/report.md and {run.folder}/figures/')
+    splits = run.report['splits']
+    rows = [dict(split=s, photos=m['n']) | {k: m[k] for k in ('loss', 'roc_auc', 'accuracy')}
+        for s,m in splits.items()]
+    print(f'\n{Table(rows)}\n\nlook at:         {run.folder}/report.md and {run.folder}/figures/')
 
 # %% ../nbs/16_cli.ipynb #c037
-def _say_next(run):
-    if run.config.data.source == 'drawn': print('on real photos:     pets_train fast data.folder=PATH, or data.source=official to download them')
-    print(f'on photos of yours: pets_predict {run.folder} FILES')
-    print(f'look inside:        pets_explain {run.folder}')
+def _say_next(run:Run)->None: # lines to copy
+    folder = quote(str(run.folder))
+    if run.config.data.source == 'drawn':
+        print('on real photos:  pets_train fast data.source=official  # or data.folder=PATH')
+    print(f'on your photos:  pets_predict FILES --run {folder}')
+    print(f'look inside:     pets_explain --run {folder}')
 
 # %% ../nbs/16_cli.ipynb #c038
 @command
@@ -183,54 +209,67 @@ def pets_train(
     recipe:str, # the name of a shipped recipe, or a YAML file
     overrides:list=(), # changes to it, each section.key=value
     run:str='', # name of the run's folder (default: the recipe's name)
-    resume:bool=False, # carry on where the run stopped
+    resume:bool=False, # continue where the run stopped
     overwrite:bool=False # replace a run of that name
 )->int:
     """Train, evaluate and report: one experiment into one folder, runs/NAME.
 
-    Shipped recipes: demo (drawn pets, minutes); on real photos fast, gpu and oxford_pets_binary_resnet101.
+    Shipped recipes: demo (drawn pets, minutes); on real photos fast, gpu and
+    oxford_pets_binary_resnet101.
       pets_train demo
       pets_train fast data.folder=PATH training.epochs=40 --run mine
       pets_train fast data.folder=PATH training.epochs=40 --run mine --resume
     Exit code: 0 done, 1 stopped by Ctrl-C with a checkpoint, 2 could not be done."""
-    if resume and overwrite: raise PetsError('--resume carries on, --overwrite begins anew', 'options', 'Give one of them')
-    with process_group():
-        result = fit(load_config(recipe, overrides), run or Path(recipe).stem, resume, overwrite)
+    if resume and overwrite:
+        raise PetsError('--resume continues a run, --overwrite begins it again', 'options',
+            'Give one of them')
+    config = load_config(recipe, overrides)
+    with process_group(config.training.device):
+        result = fit(config, run or Path(recipe).stem, resume, overwrite)
         if not result.finished: return 1
-        if is_main_process(): say_result(result); _say_next(result)
+        if is_main_process():
+            say_result(result)
+            _say_next(result)
 
 # %% ../nbs/16_cli.ipynb #c044
 @command
 def pets_evaluate(
     run:str, # folder of a run, e.g. runs/demo
     split:Literal['val', 'test']='val', # test is for the final evaluation alone
+    photos:str='', # the folder of its photos, if they have moved since the training
     device:str='' # auto, cpu, cuda or mps (default: as in training)
 )->int:
-    "Evaluate the best weights of a run on a split; predictions, figures and report go into the run."
+    "Evaluate the best weights of a run; predictions, figures and report go into the run."
     result = load_run(run)
-    with process_group(), claim(run):
-        metrics = result.evaluate([split], device=device)[split]
-        if is_main_process(): print(f'{report_table(metrics)}\n'); say_result(result)
+    folder = Path(photos).expanduser() if photos else None
+    with process_group(device or result.config.training.device), lock_folder(result.folder):
+        metrics = evaluate_run(result, split, device=device, folder=folder)[split]
+        if is_main_process():
+            print(f'{report_table(metrics)}\n')
+            say_result(result)
 
 # %% ../nbs/16_cli.ipynb #c048
 def _p_value(p): return f'p = {p:.2g}' if p >= .0001 else 'p < 0.0001'
 
-def _rank_words(difference, interval, p, **_):
+def _ranking_words(difference, interval, p, **_):
     better,(low,high) = ('A', interval) if difference >= 0 else ('B', [-v for v in interval[::-1]])
     says = f'{better} ranks better' if p < .05 else 'No difference in ranking is shown'
-    return f'{says}: ROC-AUC of {better} {abs(difference):+.3f} [{low:.3f}, {high:.3f}], {_p_value(p)} (DeLong).'
+    return (f'{says}: ROC-AUC of {better} {abs(difference):+.3f} [{low:.3f}, {high:.3f}], '
+        f'{_p_value(p)} (DeLong).')
 
-def _call_words(n, a_only, b_only, p, **_):
-    says = f"{'A' if a_only > b_only else 'B'} is right more often" if p < .05 else 'No difference in accuracy is shown'
-    return f'{says}: of {n:,} photos, A alone is right on {a_only}, B alone on {b_only}, {_p_value(p)} (McNemar, exact).'
+def _accuracy_words(n, a_only, b_only, p, **_):
+    better = 'A' if a_only > b_only else 'B'
+    says = f'{better} is right more often' if p < .05 else 'No difference in accuracy is shown'
+    return (f'{says}: of {n:,} photos, A alone is right on {a_only}, B alone on {b_only}, '
+        f'{_p_value(p)} (McNemar, exact).')
 
 # %% ../nbs/16_cli.ipynb #c049
 def in_words(
     ranking:dict, # from `delong`
-    calls:dict # from `mcnemar`
+    accuracy:dict # from `mcnemar`
 )->str: # two lines
-    "What the two tests of runs A and B found; the difference is that of the better one, so never negative."
-    return _rank_words(**ranking)+'\n'+_call_words(**calls)
+    "What the two tests of A and B found; the difference is given as that of the better one."
+    return _ranking_words(**ranking)+'\n'+_accuracy_words(**accuracy)
 
 # %% ../nbs/16_cli.ipynb #c051
 @command
@@ -239,27 +278,31 @@ def pets_compare(
     b:str, # folder of another
     split:Literal['val', 'test']='val' # whose photos
 )->int:
-    "Two runs on the same photos: results with 95% intervals, what differs in their experiments, and whether one is better."
+    """Two runs on the same photos: results with 95% intervals, and whether one is better.
+
+    What differs in their experiments stands between the two."""
     runs = dict(A=load_run(a), B=load_run(b))
-    answers = [r.answers(split) for r in runs.values()]
-    ranking,calls = delong(*answers), mcnemar(*answers)
+    predictions = [r.split_predictions(split) for r in runs.values()]
+    tests = delong(*predictions), mcnemar(*predictions)
     results = compare_runs(*runs.values(), splits=[split]).rows
     print(Table([{'': name} | row for name,row in zip(runs, results)], digits=1))
     changed = differences({name: r.config for name,r in runs.items()})
-    print(f"\n{changed if changed.rows else 'The experiments are the same.'}\n\n{in_words(ranking, calls)}")
-    if split == 'val': print('These photos also chose the epoch of each run; --split test asks photos that chose nothing.')
+    print(f"\n{changed if changed.rows else 'The experiments are the same.'}\n\n{in_words(*tests)}")
+    if split == 'val':
+        print('Each run chose its best epoch on these photos; --split test compares on others.')
 
 # %% ../nbs/16_cli.ipynb #c060
-def find_photos(
-    names:Sequence[str] # files and folders
-)->list[Path]: # every file named, and every photo below every folder named, sorted
-    "The files that the words on a command line mean."
-    found = []
-    for name in map(Path, names):
-        if not os.path.lexists(name): raise PetsError('no such file or folder', name)
-        found += sorted(p for p in name.rglob('*') if p.suffix.lower() in PHOTO_ENDINGS and not p.is_dir() and not p.name.startswith('.')) if name.is_dir() else [name]
-    if not found: raise PetsError('no photos in it', names[0], f"Photos end in {', '.join(sorted(PHOTO_ENDINGS))}")
-    return found
+DEFAULT = 'tiny_pets'   # the shipped network that is used unless --run names another one
+
+def open_classifier(
+    run:str # folder of a run, or the name of a shipped network
+)->Classifier:
+    "The network of a run, or a shipped one. Raises `PetsError` for anything else."
+    if run in shipped(): return Classifier.load(run)
+    folder = Path(run).expanduser()
+    if not folder.is_dir():
+        raise PetsError('no such run, and no shipped network', run, nearest(run, shipped()))
+    return load_run(folder).classifier
 
 # %% ../nbs/16_cli.ipynb #c062
 def as_text(
@@ -277,44 +320,58 @@ def as_text(
 # %% ../nbs/16_cli.ipynb #c064
 @command
 def pets_predict(
-    run:str, # folder of a run, e.g. runs/demo
     files:list, # photos, or folders of photos
+    run:str=DEFAULT, # folder of a run, e.g. runs/demo, or the name of a shipped network
     format:Literal['table', 'csv', 'json']='table', # of what is printed
     device:str='auto' # auto, cpu, cuda or mps
 )->int:
-    """Say of each photo whether it shows a cat or a dog, and how sure that is.
+    """Say of each photo whether it shows a cat or a dog, how sure that is, and likely breeds.
 
-    Exit code: 0 all were read, 1 some could not be read (they are listed), 2 nothing could be done."""
-    paths,saved = find_photos(files), load_run(run).saved
-    table = predict_files(saved, paths, pick_device(device))
+    Exit code: 0 all were read, 1 some could not be read (they are listed), 2 nothing was done."""
+    paths = find_photos(files)
+    table = open_classifier(run).to(pick_device(device)).predict(paths)
     print(as_text(table, format))
-    failed = [r for r in table.rows if r['error']]
-    if failed: print(f'pets_predict: {len(failed)} of {len(paths)} files could not be read', file=sys.stderr)
-    return 1 if failed else 0
+    failed = sum(bool(row['error']) for row in table.rows)
+    if not failed: return 0
+    print(f'pets_predict: {failed} of {len(paths)} files could not be read', file=sys.stderr)
+    return 1
 
 # %% ../nbs/16_cli.ipynb #c071
+def _out_folder(run:str, out:str, name:str)->Path: # `name`: for a network without a folder
+    return Path(out or (name if run in shipped() else run)).expanduser()
+
 @command
 def pets_explain(
-    run:str, # folder of a run, e.g. runs/demo
-    files:list=(), # photos, or folders of photos, 16 at most (default: four of its validation photos)
+    files:list=(), # photos, or folders of photos, 16 at most (default: four photos of the run)
+    run:str=DEFAULT, # folder of a run, e.g. runs/demo, or the name of a shipped network
+    out:str='', # folder of the page (default: that of the run, or ./explain for a shipped network)
     device:str='auto' # auto, cpu, cuda or mps
 )->int:
-    """Look inside the network of a run: filters, feature maps, Grad-CAM of both species, where it looks as depth grows.
+    """Look inside a network: filters, feature maps, Grad-CAM, where it looks as depth grows.
 
-    Without FILES also how much of the heat is on the animal. All goes into the run: explain.md and its figures."""
-    result = load_run(run)
-    photos = {visible(name): photo for name,photo in name_photos(find_photos(files)).items()} if files else None
-    with claim(run): page = explain(result, photos, device=device)
+    Without FILES, for a run: its own photos, and how much of the heat is on the animal.
+    All of it is on one page, explain.md, with figures."""
+    if not files and run in shipped():
+        raise PetsError('no photos to look at', 'FILES', 'Give some, or --run FOLDER')
+    folder,classifier = _out_folder(run, out, 'explain'), open_classifier(run)
+    with lock_folder(folder):
+        if files:
+            title = f'Inside {Path(run).resolve().name}'
+            page = explain(classifier.to(pick_device(device)), find_photos(files), folder, title)
+        else: page = explain_run(load_run(run), folder, device=device)
     print(f'look at: {page}')
 
 # %% ../nbs/16_cli.ipynb #1912dd48
 @command
 def pets_export(
-    run:str, # folder of a run, e.g. runs/demo
-    format:Literal['both', 'pt2', 'onnx']='both' # of the file
+    run:str, # folder of a run, e.g. runs/demo, or the name of a shipped network
+    format:Literal['both', 'pt2', 'onnx']='both', # of the file
+    out:str='' # folder of the files (default: that of the run, or ./export for a shipped network)
 )->int:
-    """Write the network of a run for use without this library: model.pt2 for PyTorch, model.onnx for any ONNX runtime.
+    """Write a network for use without this library: model.pt2 for PyTorch, model.onnx for others.
 
-    Both take RGB photos between 0 and 1 and give the logit of a dog; what else one must know is written in the files.
+    Both take RGB photos between 0 and 1 and give logits; all that one must know is in the files.
     ONNX needs three more packages: pip install onnx onnxruntime onnxscript."""
-    print(export_run(load_run(run), FORMATS if format == 'both' else [format]))
+    classifier,formats = open_classifier(run), FORMATS if format == 'both' else [format]
+    name = Path(run).resolve().name
+    print(export_classifier(classifier, _out_folder(run, out, 'export'), formats, name))

@@ -11,7 +11,7 @@ import numpy as np, torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from .core import COLORS, PetsError, Table, new_figure, rng
-from .evaluation import SPECIES, Predictions, evaluate
+from .evaluation import SPECIES, Predictions
 
 # %% auto #0
 __all__ = ['SCORES', 'bootstrap_intervals', 'mean_interval', 'interval_text', 'with_intervals', 'calibration_table',

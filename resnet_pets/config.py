@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Optional, Union, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from .core import PetsError, Table, nearest, write_text
+from .core import PetsError, Table, nearest
 
 # %% auto #0
 __all__ = ['Channels', 'Section', 'Augmentation', 'DataSection', 'ModelSection', 'OptimizerSection', 'SchedulerSection',

@@ -6,7 +6,7 @@
 from __future__ import annotations
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import Tensor
 from fastcore.basics import patch
 from tqdm import tqdm
 from .core import PetsError, Table, rng
-from .photos import PHOTO_ENDINGS, inspect_photo, is_photo_name
+from .photos import PHOTO_ENDINGS, inspect_photo
 
 # %% auto #0
 __all__ = ['ODD_MODES', 'Pet', 'read_box', 'name_breed', 'name_species', 'read_rows', 'read_splits', 'read_list', 'read_pets',

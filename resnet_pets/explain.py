@@ -147,9 +147,10 @@ def _spread(things:list, n:int)->list: # n of them, evenly spread
 
 def explain_run(
     run:Run, # with trained weights
+    folder:str|Path|None=None, # of the page; by default that of the run
     judged:int=48, # so many of its validation photos with a trimap make the table of the heat
     device:str='auto' # where
-)->Path: # RUN/explain.md
+)->Path: # FOLDER/explain.md
     "Look into the network of a run and four of its validation photos; `PetsError` if any are gone."
     c = run.config.data
     pets = split_pets(read_pets(photo_folder(c)), c.val_fraction, c.split_seed)
@@ -158,5 +159,5 @@ def explain_run(
     outlined = _spread([p for p in val if p.trimap], judged)
     heat = faithfulness(classifier, outlined, sanity=False, steps=5) if outlined else None
     images = {p.name: p.path for p in _spread(val, 4)}
-    title = f'Inside the network of the run {run.folder.name}'
-    return explain(classifier, images, run.folder, title, heat)
+    title = f'Inside {run.folder.resolve().name}'
+    return explain(classifier, images, folder or run.folder, title, heat)

@@ -4,7 +4,7 @@
 
 # %% ../nbs/15_explorers.ipynb #c002
 from __future__ import annotations
-import html, io, json, math
+import html, json, math
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
@@ -542,16 +542,17 @@ def rank_predictions(
     if not all(hasattr(predictions, column) for column in ('name', 'breed', 'species', 'correct')):
         raise PetsError(f'{type(predictions).__name__} is no table of predictions', 'predictions',
             'Give run.predictions or Predictions.load(file)')
-    breeds = sorted(set(predictions.breed))
-    known = ('wrong', 'least certain'), ('both', *SPECIES), ('all', *breeds)
-    for value,values in zip((show, species, breed), known):
-        if value not in values:
-            raise PetsError(f"no choice '{value}'", 'predictions', nearest(value, values))
-    certainty,correct = predictions.z.abs().tolist(), predictions.correct.tolist()
-    kinds = [SPECIES[s] for s in predictions.species.tolist()]
-    rows = [i for i in range(len(kinds)) if species in ('both', kinds[i])
-        and breed in ('all', predictions.breed[i]) and not (show == 'wrong' and correct[i])]
-    return sorted(rows, key=lambda i: certainty[i], reverse=show == 'wrong')
+    choices = {show: ('wrong', 'least certain'), species: ('both', *SPECIES),
+        breed: ('all', *predictions.breed)}
+    for value,known in choices.items():
+        if value not in known:
+            raise PetsError(f"no choice '{value}'", 'predictions', nearest(value, known))
+    rows = predictions.z.abs().argsort(descending=show == 'wrong', stable=True).tolist()
+    def shown(i):
+        kind = SPECIES[predictions.species[i]]
+        return (species in ('both', kind) and breed in ('all', predictions.breed[i])
+            and not (show == 'wrong' and predictions.correct[i]))
+    return [i for i in rows if shown(i)]
 
 # %% ../nbs/15_explorers.ipynb #c072
 def thumbnail(

@@ -30,12 +30,7 @@ class _Exported(nn.Module):
     def forward(self, photos:Tensor)->dict: # logits (N,K), and z (N,) where the species are known
         c = self.classifier
         logits = c.logits(normalize_pixels(photos, c.mean, c.std))
-        return dict(logits=logits) | (dict(z=self.species_logit(logits)) if c.species else {})
-    def species_logit(self, logits:Tensor)->Tensor: # (N,K) to (N,)
-        if logits.shape[1] == 1: return logits[:,0]
-        dogs = [i for i,s in enumerate(self.classifier.species) if s == 1]
-        cats = [i for i,s in enumerate(self.classifier.species) if s == 0]
-        return logits[:,dogs].logsumexp(1) - logits[:,cats].logsumexp(1)
+        return dict(logits=logits) | (dict(z=c.species_logit(logits)) if c.species else {})
 
 # %% ../nbs/15b_export.ipynb #30e4f42f
 BATCH = dict(photos={0: torch.export.Dim('N')})   # the one size that stays open

@@ -9,23 +9,22 @@ from dataclasses import dataclass
 import numpy as np, torch, torch.nn.functional as F
 from fastcore.basics import patch
 from fastcore.meta import delegates
-from matplotlib.figure import Figure
 from torch import nn, Tensor
 from tqdm import tqdm
-from .core import COLORS, PetsError, Table, eval_mode, new_figure, rng
+from .core import PetsError, Table, eval_mode, rng
 from .data import Pet
-from .confidence import interval_text, mean_interval
+from .confidence import interval_text
 from .classifier import Classifier, as_classifier
 from .features import prepare_input, unwrap_model
 from .gradcam import grad_cam, target_scores
 from resnet_pets.localization import (check_consistent_length, energy_pointing_game, gaussian_blur,
-    is_empty, map_style, maps_and_baselines, photos_and_regions, pointing_game, predicted_classes,
+    is_empty, maps_and_baselines, photos_and_regions, pointing_game, predicted_classes,
     randomize_weights)
 
 # %% auto #0
 __all__ = ['MEASURES', 'deletion_curve', 'insertion_curve', 'auc', 'measure_maps', 'randomization_order',
-           'cascading_randomization', 'spearman', 'randomized_maps', 'map_similarity', 'plot_sanity',
-           'measure_faithfulness', 'Faithfulness', 'faithfulness', 'plot_curves']
+           'cascading_randomization', 'spearman', 'randomized_maps', 'map_similarity', 'measure_faithfulness',
+           'Faithfulness', 'faithfulness']
 
 # %% ../nbs/14_faithfulness.ipynb #c075
 def _removal_order(maps:Tensor, grid_size:int, seed)->Tensor: # (N,1,g,g), from 0 to below 1
@@ -136,9 +135,8 @@ def spearman(
 )->Tensor: # (N,) from -1 to 1, 0 where a map is constant; on the CPU
     "Rank correlation of two maps of each photo (Spearman 1904), equal values sharing their rank."
     from scipy.stats import rankdata
-    a,b = (rankdata(m.detach().float().flatten(1).cpu().numpy(), axis=1) for m in (a, b))
-    a,b = (r-r.mean(1, keepdims=True) for r in (a, b))
-    return torch.from_numpy((a*b).sum(1)/np.sqrt((a*a).sum(1)*(b*b).sum(1)).clip(1e-12))
+    a,b = (torch.from_numpy(rankdata(m.detach().flatten(1).cpu().numpy(), axis=1)) for m in (a, b))
+    return torch.stack([torch.corrcoef(torch.stack(pair))[0,1] for pair in zip(a, b)]).nan_to_num()
 
 # %% ../nbs/14_faithfulness.ipynb #c098
 def randomized_maps(
@@ -165,30 +163,6 @@ def map_similarity(
     trained = first[1]
     another = trained.roll(1, 0) if len(trained) > 1 else trained*float('nan')
     return {name: spearman(trained, m) for name,m in [*rest, ('another photo', another)]}
-
-# %% ../nbs/14_faithfulness.ipynb #c111
-def _plot_intervals(ax, x, intervals:Tensor, name:str)->None: # of (3,K): mean and interval
-    style = map_style(name)
-    mean,low,high = intervals.numpy()
-    ax.plot(x, mean, **style, markersize=3.5, label=name)
-    ax.fill_between(x, low, high, color=style['color'], alpha=.15, linewidth=0)
-
-# %% ../nbs/14_faithfulness.ipynb #n006
-def plot_sanity(
-    similarities:Mapping[str, dict] # title → from `map_similarity`, of two photos or more
-)->Figure: # a panel for each
-    "Similarity of maps during cascading randomisation. Dashed: of two photos; dotted: of edges."
-    fig,axs = new_figure(1, len(similarities), (3.6*len(similarities), 2.8))
-    for ax,(title,found) in zip(axs[0], similarities.items()):
-        *names,another = found
-        intervals = torch.stack([mean_interval(found[name]) for name in names], 1)
-        _plot_intervals(ax, range(len(names)), intervals, title)
-        ax.axhline(mean_interval(found[another])[0], linestyle='--', color=COLORS['grey'])
-        ax.axhline(1, linestyle=':', color=COLORS['good'])
-        ax.set_xticks(range(len(names)), names, rotation=40, ha='right')
-        ax.set(title=title, ylim=(-.6, 1.05), xlabel='randomised, together with all to its left')
-    axs[0,0].set_ylabel('rank correlation')
-    return fig
 
 # %% ../nbs/14_faithfulness.ipynb #c114
 @delegates(deletion_curve)
@@ -299,19 +273,3 @@ def sanity(self:Faithfulness)->Table: # a row for each layer, from the head down
     "Mean similarity of the maps during cascading randomisation, with 95% intervals."
     found = {name: v for name,v in self.similarity.items() if not v.isnan().all()}
     return Table([dict(randomized=name, spearman=interval_text(v)) for name,v in found.items()])
-
-# %% ../nbs/14_faithfulness.ipynb #c134
-def plot_curves(
-    result:Faithfulness
-)->Figure: # deletion and insertion, a line for each map
-    "Mean probability of the class along the deletion and insertion curves, with 95% intervals."
-    fig,axs = new_figure(1, 2, (8, 3.1))
-    for ax,kind,verb in zip(axs[0], ('deletion', 'insertion'), ('removed', 'inserted')):
-        for name in result.maps:
-            curves = result.measured[name, kind]
-            _plot_intervals(ax, np.linspace(0, 1, curves.shape[1]), mean_interval(curves), name)
-        ax.set(title=kind, xlabel=f'share of the photo {verb}, hottest first', ylim=(0, 1.02))
-    axs[0,0].set_ylabel('probability of the class')
-    handles,labels = axs[0,0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc='outside upper center', ncols=len(labels), frameon=False)
-    return fig

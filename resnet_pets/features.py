@@ -7,7 +7,6 @@ from __future__ import annotations
 import difflib, math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from textwrap import fill
 from typing import Any
 import torch, torch.nn.functional as F
@@ -304,57 +303,29 @@ def weight_scale(
 def filter_pictures(
     weights:Tensor, # (out,in,k,k)
     top:float|None=None # the absolute weight that becomes black or white; None: `weight_scale`
-)->Tensor: # (out,k,k,3) in colour for three input channels, else (out,in,k,k); in [0,1]
+)->Tensor: # (out,in,k,k) in [0,1]
     "Filters as pictures: a weight of 0 is middle grey, positive is brighter, negative darker."
-    pictures = (weights.float()/(top or weight_scale(weights))/2+.5).clamp(0, 1)
-    return pictures.permute(0, 2, 3, 1) if weights.shape[1] == 3 else pictures
-
-# %% ../nbs/12_features.ipynb #c080
-def _tiles(pictures:Tensor, gap:int)->Tensor: # (rows,columns,h,w,...) → one picture
-    rows,columns,h,w = pictures.shape[:4]
-    cells = pictures.new_ones(rows, columns, h+gap, w+gap, *pictures.shape[4:])
-    cells[:,:,:h,:w] = pictures
-    sheet = cells.transpose(1, 2).flatten(2, 3).flatten(0, 1)
-    return sheet[:len(sheet)-gap, :sheet.shape[1]-gap]
-
-# %% ../nbs/12_features.ipynb #c082
-@dataclass
-class _Sheet:
-    "Filters in one picture, and their labels."
-    picture:Tensor # (H,W) or (H,W,3) in [0,1]
-    labels:list # (x, y, text), in pixels
-    align:dict # of the labels at (x, y)
-    inches:float # wide enough to read the labels
-
-def _color_sheet(filters:Tensor, names:list[str])->_Sheet: # (n,h,w,3)
-    n,h,w = filters.shape[:3]
-    gap = 3
-    columns = math.ceil(n**.5)
-    filled = torch.cat([filters, filters.new_ones(-n%columns, h, w, 3)])
-    places = [divmod(i, columns) for i in range(n)]
-    labels = [(c*(w+gap)+w/2-.5, r*(h+gap)+h-.3, name) for (r,c),name in zip(places, names)]
-    picture = _tiles(filled.unflatten(0, (-1, columns)), gap)
-    return _Sheet(picture, labels, dict(ha='center', va='top'), .65*columns)
-
-def _grey_sheet(filters:Tensor, names:list[str])->_Sheet: # (n,slices,h,w)
-    h = filters.shape[2]
-    gap = 1 if h > 1 else 0
-    labels = [(-1, i*(h+gap)+h/2-.5, name) for i,name in enumerate(names)]
-    return _Sheet(_tiles(filters, gap), labels, dict(ha='right', va='center'), 2.6)
+    return (weights.float()/(top or weight_scale(weights))/2+.5).clamp(0, 1)
 
 # %% ../nbs/12_features.ipynb #c083
-def _filter_sheet(title:str, weights:Tensor, filters, slices:int, top:float)->_Sheet:
+def _filter_sheet(
+    title:str, weights:Tensor, filters, slices:int, top:float
+)->tuple[Tensor, list]: # (3,H,W), and keywords of `ax.text` for each label
+    from torchvision.utils import make_grid
     if isinstance(filters, int): filters = range(min(filters, len(weights)))
     numbers = [_checked_index('filter', i, len(weights), title) for i in filters]
-    lengths = weights[numbers].flatten(1).norm(dim=1).tolist()
-    names = [f'{i}: {length:.2f}' for i,length in zip(numbers, lengths)]
-    pictures = filter_pictures(weights, top)[numbers].cpu()
-    if weights.shape[1] == 3: return _color_sheet(pictures, names)
-    return _grey_sheet(pictures[:,:slices], names)
-
-def _draw_sheet(ax, sheet:_Sheet)->None:
-    ax.imshow(sheet.picture.numpy(), cmap='gray', vmin=0, vmax=1, interpolation='nearest')
-    for x,y,text in sheet.labels: ax.text(x, y, text, fontsize=6, **sheet.align)
+    chosen,color = weights[numbers].cpu(),weights.shape[1] == 3
+    pictures = filter_pictures(chosen if color else chosen[:,:slices], top)
+    across = math.ceil(len(chosen)**.5) if color else pictures.shape[1]
+    gap = 3 if color else int(pictures.shape[2] > 1)
+    side,labels = pictures.shape[2]+gap,[]
+    for i,(number,filter) in enumerate(zip(numbers, chosen)):
+        row,column = divmod(i, across) if color else (i, 0)
+        place = dict(x=(column+.5)*side, y=(row+1)*side, ha='center', va='top') if color else dict(
+            x=-1, y=(row+.5)*side, ha='right', va='center')
+        labels.append(place | dict(s=f'{number}: {filter.norm():.2f}'))
+    pictures = pictures if color else pictures.flatten(0, 1)[:,None]
+    return make_grid(pictures, across, padding=gap, pad_value=1), labels
 
 # %% ../nbs/12_features.ipynb #c084
 def plot_filters(
@@ -371,16 +342,17 @@ def plot_filters(
         top = max(scales.values())
         scales = dict.fromkeys(weights, top)
         note = f'grey is 0; black and white are ±{top:.2g} in all panels'
-    sheets = [_filter_sheet(title, w, filters, slices, scales[title])
-        for title,w in weights.items()]
+    sheets = {title: _filter_sheet(title, w, filters, slices, scales[title])
+        for title,w in weights.items()}
     columns = min(columns, len(sheets))
     rows = math.ceil(len(sheets)/columns)
-    width = max(2.6, *(sheet.inches for sheet in sheets))
-    height = .3+.85*width*max(len(s.picture)/s.picture.shape[1] for s in sheets)
+    width = max(2.6, *(.65*len(labels)**.5 for _,labels in sheets.values()))
+    height = .3+.85*width*max(s.shape[1]/s.shape[2] for s,_ in sheets.values())
     fig,axs = new_figure(rows, columns, (width*columns, height*rows+.2), images=True)
     fig.get_layout_engine().set(wspace=.12)
-    for ax,sheet,(title,w) in zip(axs.flat, sheets, weights.items()):
-        _draw_sheet(ax, sheet)
-        ax.set_title(f'{title}, {"×".join(map(str, w.shape))}', fontsize=8)
+    for ax,(title,(sheet,labels)) in zip(axs.flat, sheets.items()):
+        ax.imshow(sheet.permute(1, 2, 0).numpy(), interpolation='nearest')
+        for label in labels: ax.text(**label, fontsize=6)
+        ax.set_title(f'{title}, {"×".join(map(str, weights[title].shape))}', fontsize=8)
     fig.supxlabel(note, fontsize=8)
     return fig

@@ -250,13 +250,6 @@ def overlay(
     return (1-share)*grey + share*colormaps['inferno'](cam)[..., :3]
 
 # %% ../nbs/13_gradcam.ipynb #c076
-def _common_top(maps:Mapping[str, Tensor], shared:bool)->float|None: # None: none in common
-    return max(0., *(m.max().item() for m in maps.values())) if shared else None
-
-def _scale_note(what:str, top:float|None)->str:
-    if top is None: return f'each {what} has its own scale: the brightest is its own highest value'
-    return f'one scale for all {what}s: the brightest is {top:.2g}'
-
 def _show_photo(ax, photo:Tensor)->None:
     ax.imshow(photo.float().permute(1, 2, 0).cpu().clamp(0, 1).numpy())
 
@@ -277,7 +270,10 @@ def plot_cams(
     for title,m in maps.items():
         if len(m) != len(photos):
             raise PetsError(f'{len(m)} maps for {len(photos)} photos', title, 'Give one for each')
-    top = _common_top(maps, shared)
+    top,note = None,'each map has its own scale: the brightest is its own highest value'
+    if shared:
+        top = max(0., *(m.max().item() for m in maps.values()))
+        note = f'one scale for all maps: the brightest is {top:.2g}'
     size = 1.2+1.15*len(photos), 1.6+1.2*len(maps)
     fig,axs = new_figure(1+len(maps), len(photos), size, images=True)
     for ax,photo in zip(axs[0], photos): _show_photo(ax, photo)
@@ -286,7 +282,7 @@ def plot_cams(
         for ax,photo,cam in zip(row, photos, _rescale(m, top)): _show_cam(ax, photo, cam)
         row[0].text(-.08, .5, f'{title}\n{m.shape[1]}×{m.shape[2]}',
             transform=row[0].transAxes, ha='right', va='center', fontsize=8)
-    fig.supxlabel(fill(_scale_note('map', top), int(14*fig.get_figwidth())), fontsize=8)
+    fig.supxlabel(fill(note, int(14*fig.get_figwidth())), fontsize=8)
     return fig
 
 # %% ../nbs/13_gradcam.ipynb #c085
@@ -294,22 +290,19 @@ def plot_cam_by_depth(
     maps:Mapping[str, Tensor], # layer → (N,h,w), in the order of depth
     photos:Tensor, # (N,3,H,W) in [0,1]
     index:int=0, # which of the N photos
-    columns:int=9, # panels in a row
-    shared:bool=False # one scale for all layers, or each its own; the figure says which
-)->Figure: # the photo, then a panel for each layer
+    columns:int=9 # panels in a row
+)->Figure: # the photo, then a panel for each layer, each on its own scale
     "Where a network looks as depth grows: the maps of one photo, layer by layer."
     if not -len(photos) <= index < len(photos):
         raise PetsError(f'no photo {index}: there are {len(photos)}', 'index', 'Count from 0')
-    own = {name: m[index][None].float() for name,m in maps.items()}
-    top = _common_top(own, shared)
-    columns = min(columns, 1+len(own))
-    rows = math.ceil((1+len(own))/columns)
+    columns = min(columns, 1+len(maps))
+    rows = math.ceil((1+len(maps))/columns)
     fig,axs = new_figure(rows, columns, (1.15*columns, 1.42*rows+.2), images=True)
     first,*others = axs.flat
     _show_photo(first, photos[index])
     first.set_title('photo', fontsize=7)
-    for ax,(name,m) in zip(others, own.items()):
-        _show_cam(ax, photos[index], _rescale(m, top)[0])
+    for ax,(name,m) in zip(others, maps.items()):
+        _show_cam(ax, photos[index], _rescale(m[index][None], None)[0])
         ax.set_title(f'{name}\n{m.shape[1]}×{m.shape[2]}', fontsize=7)
-    fig.supxlabel(fill(_scale_note('layer', top), int(14*fig.get_figwidth())), fontsize=8)
+    fig.supxlabel('each layer has its own scale', fontsize=8)
     return fig

@@ -8,20 +8,19 @@ import copy, math
 from collections.abc import Sequence
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn, Tensor
-from .core import COLORS, PetsError, eval_mode, new_figure, seeded
+from .core import PetsError, eval_mode, seeded
 from .photos import normalize, open_photo, photo_errors
 from .data import Pet
 from .classifier import Classifier, as_classifier
 from .features import find_layers, prepare_input, unwrap_model
-from .gradcam import grad_cam, overlay, target_scores, upsample
+from .gradcam import grad_cam, target_scores, upsample
 
 # %% auto #0
-__all__ = ['BASELINES', 'MAP_STYLES', 'uniform_map', 'center_prior', 'gaussian_blur', 'edge_map', 'randomize_weights',
-           'predicted_classes', 'trimap_image', 'photos_and_regions', 'is_empty', 'check_consistent_length',
-           'energy_pointing_game', 'maps_and_baselines', 'map_style', 'pointing_game', 'plot_pointing_game']
+__all__ = ['BASELINES', 'uniform_map', 'center_prior', 'gaussian_blur', 'edge_map', 'randomize_weights', 'predicted_classes',
+           'trimap_image', 'photos_and_regions', 'is_empty', 'check_consistent_length', 'energy_pointing_game',
+           'maps_and_baselines', 'pointing_game']
 
 # %% ../nbs/13b_localization.ipynb #c007
 def uniform_map(
@@ -193,18 +192,6 @@ def maps_and_baselines(
     baselines = {name: make_map(x) for name,make_map in BASELINES.items()}
     return {name: upsample(m, x.shape[2:]) for name,m in maps.items()} | baselines
 
-# %% ../nbs/13b_localization.ipynb #c060
-MAP_STYLES = {'untrained': dict(color=COLORS['bad'], linestyle='--', marker='x'),
-    'uniform': dict(color=COLORS['grey'], linestyle=':', marker='|'),
-    'center prior': dict(color=COLORS['cat'], linestyle=(0, (5, 1, 1, 1, 1, 1)), marker='s'),
-    'edges': dict(color=COLORS['good'], linestyle='-.', marker='^')}
-
-def map_style(
-    name:str # of a map, e.g. a key of `maps_and_baselines`
-)->dict: # keywords of matplotlib's `plot`
-    "Colour, line and marker of a map in figures; the same for all that are no baselines."
-    return MAP_STYLES.get(name, dict(color=COLORS['dog'], linestyle='-', marker='o'))
-
 # %% ../nbs/13b_localization.ipynb #c064
 def _near(regions:Tensor, tolerance:float)->Tensor: # (N,H,W) bool
     reach = round(tolerance*regions.shape[-1])
@@ -222,23 +209,3 @@ def pointing_game(
     maps = _positive(maps)
     top = maps == maps.amax((1, 2), keepdim=True)
     return (top & _near(regions, tolerance)).sum((1, 2))/top.sum((1, 2))
-
-# %% ../nbs/13b_localization.ipynb #c069
-def plot_pointing_game(
-    photos:Tensor, # (N,3,H,W) in [0,1]
-    maps:Tensor, # (N,H,W), signed
-    regions:Tensor, # (N,3,H,W), from `photos_and_regions`
-    tolerance:float=.03 # as for `pointing_game`
-)->Figure: # a panel for each photo
-    "The animal's outline and the hottest pixel: a green dot on it, an orange cross elsewhere."
-    rows,columns = math.ceil(len(photos)/6), min(6, len(photos))
-    fig,axs = new_figure(rows, columns, (1.5*columns, 1.5*rows), images=True)
-    hits = pointing_game(maps, regions, tolerance)
-    for ax,photo,m,region,hit in zip(axs.flat, photos, maps, regions, hits):
-        ax.imshow(overlay(photo, m.relu()/m.amax().clamp(min=1e-12)))
-        ax.contour(region[0].cpu(), [.5], colors='white', linewidths=.8)
-        if is_empty(m[None]): continue
-        row,column = divmod(m.argmax().item(), m.shape[1])
-        style = dict(color=COLORS['good' if hit else 'bad'], markeredgecolor='white', markersize=8)
-        ax.plot(column, row, 'o' if hit else 'X', **style)
-    return fig

@@ -4,19 +4,18 @@
 
 # %% ../nbs/07_resnet.ipynb #49c2cd07
 from __future__ import annotations
-import math, re
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 import torch
 from torch import nn, Tensor
 from fastcore.basics import patch
-from matplotlib.figure import Figure
-from .core import PetsError, Table, eval_mode, new_figure, COLORS
+from .core import PetsError, Table, eval_mode
 from .blocks import BasicBlock, Bottleneck
 
 # %% auto #0
 __all__ = ['BLOCKS', 'ResNet', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'tiny_resnet', 'summary',
-           'load_weights', 'plot_architecture']
+           'load_weights']
 
 # %% ../nbs/07_resnet.ipynb #a48c18f7
 def _check_layers(layers)->tuple[int, ...]:
@@ -223,57 +222,3 @@ def load_weights(
     _compare(model, state, 'state_dict' if isinstance(source, Mapping) else source)
     model.load_state_dict(state)
     return model
-
-# %% ../nbs/07_resnet.ipynb #d304f96e
-def _draw_box(ax, x, width, height, depth, color):
-    from matplotlib.patches import Polygon
-    dx, dy, h = depth*.8, depth*.5, height/2
-    right = x+width
-    front = [(x, -h), (right, -h), (right, h), (x, h)]
-    top = [(x, h), (right, h), (right+dx, h+dy), (x+dx, h+dy)]
-    side = [(right, -h), (right+dx, -h+dy), (right+dx, h+dy), (right, h)]
-    for points,alpha in ((front, .3), (top, .15), (side, .5)):
-        ax.add_patch(Polygon(points, fc='white', ec='none'))
-        ax.add_patch(Polygon(points, fc=(color, alpha), ec=color, lw=1))
-
-def _draw_blocks(ax, x, blocks, columns=6):
-    from matplotlib.patches import Rectangle
-    size, n = .105, len(blocks)
-    for i,block in enumerate(blocks):
-        row, wide = i//columns, min(columns, n)
-        left, projects = x + (i%columns - wide/2)*size, block.downsample is not None
-        color = COLORS['bad'] if projects else COLORS['good']
-        fill = color if projects else (color, .35)
-        ax.add_patch(Rectangle((left, -2.35-row*size*1.5), size*.72, size*1.1, fc=fill, ec=color,
-            lw=1))
-
-# %% ../nbs/07_resnet.ipynb #ba4836e5
-def _draw_stage(ax, x, row, size, stage): # one row of `summary` at column x
-    channels, *sides = map(int, row['output'].split('×'))
-    side = max(sides[0]/size, .02)**.5 if sides else .12
-    width = .05 + .04*math.log2(channels/4+1)
-    color = COLORS['grey' if row['stage'] in ('photo', 'head') else 'dog']
-    _draw_box(ax, x-width/2-.1*side, width, 2.4*side, .35*side, color)
-    ax.text(x, 1.75, row['stage'], ha='center', weight='bold')
-    ax.text(x, -1.62, row['output'] if sides else f'{channels} logits', ha='center')
-    if row['parameters']:
-        ax.text(x, -1.87, f"{row['parameters']:,}", ha='center', fontsize=8, color=COLORS['grey'])
-    if row['blocks']:
-        _draw_blocks(ax, x, stage)
-        ax.text(x, -2.12, f"{row['blocks']} × {type(stage[0]).__name__}", ha='center', fontsize=8)
-
-def plot_architecture(
-    model:ResNet, # any depth
-    size:int=224 # side of the photo in pixels
-)->Figure: # photo, stem, four stages and head from left to right
-    "A network drawn from the model object: shapes, blocks and parameters of each stage."
-    fig,axs = new_figure(size=(11, 4.4), images=True)
-    ax, stages, table = axs[0,0], model.stages(), summary(model, size)
-    arrow = dict(arrowstyle='-|>', color='#444444', shrinkA=0, shrinkB=0)
-    for x,row in enumerate(table):
-        _draw_stage(ax, x, row, size, stages.get(row['stage']))
-        if x: ax.annotate('', (x-.32, 0), (x-.6, 0), arrowprops=arrow, zorder=0)
-    total = sum(row['parameters'] for row in table)
-    ax.set(xlim=(-.6, 6.5), ylim=(-3.05, 2.2),
-        title=f'{total:,} parameters. Each small box is a block, dark where its shortcut projects.')
-    return fig

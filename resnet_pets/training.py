@@ -11,9 +11,8 @@ import torch, torch.nn.functional as F
 from torch import nn, Tensor
 from torch.nn.parallel import DistributedDataParallel
 from fastcore.basics import patch
-from matplotlib.figure import Figure
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from .core import COLORS, PetsError, Table, autocast, new_figure, seeded
+from .core import PetsError, Table, autocast, seeded
 from .config import Config, OptimizerSection, SchedulerSection
 from .blocks import BasicBlock, Bottleneck
 from .batches import Batches
@@ -23,7 +22,7 @@ from .processes import (all_reduce, broadcast_buffers, convert_sync_batchnorm,
 
 # %% auto #0
 __all__ = ['HEADS', 'Loss', 'balanced_weights', 'make_optimizer', 'make_scheduler', 'stop_on_interrupt', 'ProgressiveDepth',
-           'Trainer', 'is_best', 'build_model', 'overfit_batch', 'check_model', 'find_lr', 'plot_lr']
+           'Trainer', 'is_best', 'build_model', 'overfit_batch', 'check_model', 'find_lr']
 
 # %% ../nbs/10_training.ipynb #dcd961aa
 class Loss(nn.Module):
@@ -412,17 +411,3 @@ def find_lr(
             if not losses[-1] < 4*min(losses): break
     finally: trainer.model.load_state_dict(before)   # also after Ctrl-C
     return rates[:len(losses)], losses, rates[losses.index(min(losses))]/10
-
-# %% ../nbs/10_training.ipynb #0feb65b5
-def plot_lr(
-    rates:Sequence[float], # from `find_lr`
-    losses:Sequence[float], # from `find_lr`
-    suggestion:float # from `find_lr`
-)->Figure:
-    "The loss against the learning rate, with the suggested rate marked."
-    fig,axs = new_figure(size=(5, 2.6))
-    axs[0,0].plot(rates, losses, color=COLORS['dog'])
-    axs[0,0].axvline(suggestion, color=COLORS['cat'], ls='--')
-    axs[0,0].set(xscale='log', xlabel='learning rate', ylabel='loss, smoothed',
-        ylim=(.9*min(losses), 2*losses[0]), title=f'suggested, dashed: {suggestion:.1e}')
-    return fig

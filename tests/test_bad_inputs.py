@@ -6,11 +6,11 @@ import numpy as np, pytest, torch, yaml
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 from resnet_pets import cli
 from resnet_pets.batches import photo_cache
 from resnet_pets.checkpoints import load_state, save_state
-from resnet_pets.classifier import Classifier
+from resnet_pets.classifier import Classifier, _checksum
 from resnet_pets.config import Config, load_config
 from resnet_pets.core import PetsError, write_text
 from resnet_pets.data import read_box, read_pets, read_splits
@@ -418,17 +418,19 @@ def lying(data, change): # safetensors whose header was changed
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, 'little')+text+data[8+n:]
 
-def context(**changes): # safetensors with a changed description of the classifier; `...` removes a key
-    def change(header):
-        about = json.loads(header['__metadata__']['resnet_pets'])
-        del about['checksum']    # else that alone would be the fault
-        for keys,value in changes.items():
-            *way,last = keys.split('__'); inner = about
-            for k in way: inner = inner[k]
-            if value is ...: del inner[last]
-            else: inner[last] = value
-        header['__metadata__'] = dict(resnet_pets=json.dumps(about))
-    return lambda data: lying(data, change)
+def context(**changes): # safetensors with a changed description of the classifier and a right checksum; `...` removes a key
+    def make(data):
+        def change(header):
+            about = json.loads(header['__metadata__']['resnet_pets'])
+            del about['checksum']
+            for keys,value in changes.items():
+                *way,last = keys.split('__'); inner = about
+                for k in way: inner = inner[k]
+                if value is ...: del inner[last]
+                else: inner[last] = value
+            header['__metadata__'] = dict(resnet_pets=json.dumps(about | dict(checksum=_checksum(load(data), about))))
+        return lying(data, change)
+    return make
 
 def first(header): return next(k for k in header if k != '__metadata__')
 def move(h, a, b): h[first(h)]['data_offsets'] = [a, b]
@@ -437,7 +439,7 @@ WEIGHTS = {f'cut{i}': lambda data, i=i: data[:len(data)*i//8] for i in range(8)}
     text=lambda d: b'weights', zeros=lambda d: bytes(1000), huge_header=lambda d: b'\xff'*8+d[8:], long_header=lambda d: (10**9).to_bytes(8, 'little')+d[8:], no_json=lambda d: d[:8]+b'x'*int.from_bytes(d[:8], 'little')+d[8+int.from_bytes(d[:8], 'little'):],
     beyond=lambda d: lying(d, lambda h: move(h, 0, 10**12)), before=lambda d: lying(d, lambda h: move(h, 9, 3)), shape=lambda d: lying(d, lambda h: h[first(h)].update(shape=[10**9, 10**9])), type=lambda d: lying(d, lambda h: h[first(h)].update(dtype='X7')), bare=lambda d: lying(d, lambda h: h.pop('__metadata__') and None),
     metadata=lambda d: lying(d, lambda h: h.update(__metadata__=dict(resnet_pets='{'))), deep=lambda d: lying(d, lambda h: h.update(__metadata__=dict(resnet_pets='['*100_000))), list=lambda d: lying(d, lambda h: h.update(__metadata__=dict(resnet_pets='[]'))), renamed=lambda d: lying(d, lambda h: h.update(other=h.pop(first(h)))),
-    edited=lambda d: d.replace(b'center', b'squash', 1), checksum=context(checksum=1), unknown=context(colour='red'), **{f'without_{k}': context(**{k: ...}) for k in ('network', 'size', 'mean', 'std', 'classes', 'species', 'crop_mode', 'crop_pct', 'flip')},
+    edited=lambda d: d.replace(b'center', b'squash', 1), unknown=context(colour='red'), **{f'without_{k}': context(**{k: ...}) for k in ('network', 'size', 'mean', 'std', 'classes', 'species', 'crop_mode', 'crop_pct', 'flip')},
     deeper=context(network__layers=[2, 1, 1, 1]), wider=context(network__width=16), endless=context(network__layers=[10**9, 1, 1, 1]), vast=context(network__width=10**7), no_width=context(network__width=0), minus_width=context(network__width=-8), three_stages=context(network__layers=[1, 1, 1]), no_block=context(network__layers=[0, 1, 1, 1]),
     other_block=context(network__block='conv'), grey=context(network__in_channels=1), no_channels=context(network__in_channels=0), two_logits=context(network__num_classes=2), no_logits=context(network__num_classes=0), unknown_network=context(network__depth=3), null_network=context(network=None), list_network=context(network=[]),
     text_mean=context(mean='grey'), null_std=context(std=None), two_means=context(mean=[.5, .5]), nan_mean=context(mean=[float('nan')]*3), zero_std=context(std=[0, 0, 0]), bytes_mean=context(mean=[123.0, 117.0, 104.0]), no_size=context(size=0), minus_size=context(size=-32), half_size=context(size=32.5), text_size=context(size='large'), huge_size=context(size=10**9),
@@ -447,6 +449,23 @@ def test_bad_weights(name, home, spare):
     run = spare(); path = run/'best.safetensors'
     path.write_bytes(WEIGHTS[name](path.read_bytes()))
     refused(cli.pets_predict, home/'pets/images', '--run', run, says=str(path), inputs=[run])
+
+DESCRIPTION = [*(f'network__{k}' for k in ('block', 'layers', 'width', 'in_channels', 'num_classes')), 'size', 'mean', 'std', 'classes', 'species', 'crop_mode', 'crop_pct', 'flip']
+def any_description(home, changes):
+    path = home/'any.safetensors'
+    path.write_bytes(context(**changes)((home/'runs/whole/best.safetensors').read_bytes()))
+    line = complaint(Classifier.load, path)
+    if line: assert str(path) in line and len(line) < 1000
+    elif (classifier := Classifier.load(path)).size < 100: complaint(classifier.predict, JPEG)
+SETTINGS = st.integers(-9, 40) | st.floats() | st.lists(st.integers(-1, 2), max_size=5) | st.lists(st.floats(0, 1), min_size=3, max_size=3) | st.lists(st.sampled_from(['cat', 'dog', 'ant']), max_size=3) | st.sampled_from([..., None, True, 10**9, [10**9, 1, 1, 1], {}, '', 'basic', 'bottleneck', 'center', 'squash'])
+DESCRIPTIONS = st.dictionaries(st.sampled_from(DESCRIPTION), SETTINGS, min_size=1, max_size=3)
+@FEW
+@given(DESCRIPTIONS)
+def test_any_description(home, changes): any_description(home, changes)
+@pytest.mark.slow
+@MANY
+@given(DESCRIPTIONS)
+def test_any_description_at_length(home, changes): any_description(home, changes)
 
 def tensors_of(path):
     with safe_open(path, 'pt') as f: return {k: f.get_tensor(k) for k in f.keys()}, f.metadata()
@@ -541,12 +560,12 @@ def test_two_processes_make_one_cache(home, tmp_path):
 # Command lines
 
 COMMANDS = dict(check=cli.pets_check, stats=cli.pets_stats, train=cli.pets_train, evaluate=cli.pets_evaluate, compare=cli.pets_compare, predict=cli.pets_predict, explain=cli.pets_explain, export=cli.pets_export)
-LINES = ['check', 'stats', 'train', 'evaluate', 'compare', 'predict', 'export', 'check PETS --wrong', 'train demo --epochs 3', 'evaluate RUN --split', 'evaluate RUN --split train', 'compare RUN', 'compare RUN RUN RUN', 'predict --run RUN', 'stats PETS --val-fraction half', 'stats PETS --val-fraction nan', 'stats PETS --val-fraction inf', 'stats PETS --val-fraction -1', 'stats PETS --val-fraction 1', 'stats PETS --split-seed x',
+LINES = ['check', 'stats', 'train', 'evaluate', 'compare', 'predict', 'explain', 'export', 'check PETS --wrong', 'train demo --epochs 3', 'evaluate RUN --split', 'evaluate RUN --split train', 'compare RUN', 'compare RUN RUN RUN', 'predict --run RUN', 'stats PETS --val-fraction half', 'stats PETS --val-fraction nan', 'stats PETS --val-fraction inf', 'stats PETS --val-fraction -1', 'stats PETS --val-fraction 1', 'stats PETS --split-seed x',
     'stats PETS --split-seed 1.5', 'stats PETS --split-seed '+'9'*5000, 'stats PETS --figures FILE', 'check PETS --photos-only --json PETS', 'check PETS --photos-only --json FILE/x.json', 'check PETS --recipe nothing', 'check PETS --photos-only --json '+'x'*300,
-    'predict PETS --run', 'predict PETS --run RUN --format xml', 'predict PETS --run RUN --device tpu', 'predict PETS --run RUN --device cuda:99', 'predict PETS --run RUN --device meta', 'predict PETS --run RUN --device ""', 'evaluate RUN --device tpu', 'explain --run RUN --device tpu', 'explain PETS/images --run RUN', 'export RUN --format pdf', 'export RUN --out FILE/x', 'export RUN --out ""', 'export nowhere', 'export UNTRAINED',
-    'evaluate ""', 'compare "" RUN', 'compare RUN ""', 'predict PETS --run ""', 'predict "" --run RUN', 'explain --run ""', 'explain "" --run RUN', 'train ""', 'check ""', 'stats ""', 'export ""', 'evaluate nowhere', 'evaluate FILE', 'evaluate PETS', 'evaluate FILE/x', 'compare RUN FILE', 'compare FILE RUN', 'predict PETS --run FILE', 'predict PETS --run PETS', 'predict PETS --run nowhere', 'predict PETS --run UNTRAINED', 'explain --run FILE', 'explain --run nowhere', 'evaluate '+'x'*300, 'evaluate '+'x/'*3000, 'predict PETS --run '+'x'*300, 'predict '+'x'*300,
+    'predict PETS --run', 'predict PETS --run RUN --format xml', 'predict PETS --run RUN --device tpu', 'predict PETS --run RUN --device cuda:99', 'predict PETS --run RUN --device meta', 'predict PETS --run RUN --device ""', 'evaluate RUN --device tpu', 'explain --run RUN --device tpu', 'explain PETS/images --run RUN', 'explain PETS/images', 'explain PHOTO --run RUN --out FILE', 'explain PHOTO --run RUN --out FILE/x', 'explain PHOTO --run RUN --out ""', 'explain PHOTO --out '+'x'*300, 'export RUN --format pdf', 'export RUN --out FILE/x', 'export RUN --out ""', 'export nowhere', 'export UNTRAINED',
+    'evaluate ""', 'compare "" RUN', 'compare RUN ""', 'predict PETS --run ""', 'predict "" --run RUN', 'explain --run ""', 'explain "" --run RUN', 'train ""', 'check ""', 'stats ""', 'export ""', 'evaluate nowhere', 'evaluate FILE', 'evaluate PETS', 'evaluate FILE/x', 'compare RUN FILE', 'compare FILE RUN', 'predict PETS --run FILE', 'predict PETS --run PETS', 'predict PETS --run nowhere', 'predict PETS --run UNTRAINED', 'explain --run FILE', 'explain --run nowhere', 'explain --run tiny_pets', 'explain PHOTO --run nowhere', 'explain PHOTO --run UNTRAINED', 'explain --run UNTRAINED', 'evaluate '+'x'*300, 'evaluate '+'x/'*3000, 'predict PETS --run '+'x'*300, 'predict '+'x'*300,
     'evaluate RUN --photos nowhere', 'evaluate RUN --photos FILE', 'evaluate RUN --photos RUN', 'evaluate RUN --photos ""', 'evaluate UNFINISHED', 'compare RUN UNFINISHED', 'compare UNFINISHED RUN', 'compare RUN RUN --split test', 'train TINY --run whole', 'train TINY --run whole --resume --overwrite', 'train TINY --run whole --resume optimizer.lr=1', 'train TINY --run .', 'train TINY --run ..', 'train TINY --run ../x', 'train TINY --run a/../../x', 'train TINY --run /tmp/climbed_run_zq', 'train TINY --run LINK/x', 'train TINY --run whole/inner', 'train TINY --run '+'x'*300, 'train TINY --run new results.folder=FILE', 'train TINY --run new data.folder=FILE', 'train TINY --run new data.folder=nowhere', 'train TINY --run new data.folder=~nobody_of_this_name/x', 'train ~nobody_of_this_name/x',
-    *(f'{line} ~nobody_of_this_name/x' for line in ('check', 'stats', 'evaluate', 'evaluate RUN --photos', 'compare RUN', 'predict', 'predict PETS --run', 'explain', 'explain --run', 'export'))]
+    *(f'{line} ~nobody_of_this_name/x' for line in ('check', 'stats', 'evaluate', 'evaluate RUN --photos', 'compare RUN', 'predict', 'predict PETS --run', 'explain', 'explain --run', 'explain PHOTO --run', 'export'))]
 @pytest.mark.parametrize('line', LINES, ids=lambda l: l[:40])
 def test_bad_command_line(line, home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -554,7 +573,7 @@ def test_bad_command_line(line, home, tmp_path, monkeypatch):
     (tmp_path/'untrained').mkdir(); shutil.copy(home/'runs/whole/config.yaml', tmp_path/'untrained')
     link = home/'runs/link'
     if not link.is_symlink(): link.symlink_to(home)
-    places = dict(PETS=home/'pets', RUN=home/'runs/whole', UNFINISHED=home/'runs/broken', UNTRAINED=tmp_path/'untrained', FILE=tmp_path/'file', TINY=home/'tiny.yaml', LINK='link')
+    places = dict(PETS=home/'pets', PHOTO=next((home/'pets/images').glob('*.jpg')), RUN=home/'runs/whole', UNFINISHED=home/'runs/broken', UNTRAINED=tmp_path/'untrained', FILE=tmp_path/'file', TINY=home/'tiny.yaml', LINK='link')
     name,*words = [re.sub('[A-Z]{3,}', lambda m: str(places[m[0]]), w) if w != '""' else '' for w in line.split(' ')]
     refused(COMMANDS[name], *words, inputs=[home/'pets', home/'runs', tmp_path])
     assert not Path('/tmp/climbed_run_zq').exists()
