@@ -11,7 +11,7 @@ help: ## this list
 
 run: .venv/run ## draw pets, train ResNet-101 on them, evaluate it, look into it; results in runs/demo/
 	$(BIN)/pets_train demo --run demo --overwrite
-	$(BIN)/pets_explain runs/demo
+	$(BIN)/pets_explain --run runs/demo
 
 test: .venv/dev ## every notebook and the quick tests
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --do_print --timing

@@ -1,6 +1,7 @@
 """What the benchmarks share: sides that take turns, peak memory of a process of its own,
 and a table, a figure and all numbers as files."""
-import argparse, datetime, json, os, platform, re, resource, shlex, statistics, subprocess, sys, time
+import argparse, datetime, json, os, platform, re, resource, shlex, statistics
+import subprocess, sys, time
 from pathlib import Path
 import torch, torchvision
 from resnet_pets import __version__
@@ -13,7 +14,8 @@ LOAD = os.getloadavg()[0]   # of the machine, before we add to it
 
 def parser(doc:str)->argparse.ArgumentParser:
     "The options of every benchmark."
-    p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    as_it_is = argparse.RawDescriptionHelpFormatter
+    p = argparse.ArgumentParser(description=doc, formatter_class=as_it_is)
     p.add_argument('--rounds', type=int, default=9,
         help='that are measured, after one to warm up (default 9)')
     p.add_argument('--quick', action='store_true',
@@ -22,11 +24,11 @@ def parser(doc:str)->argparse.ArgumentParser:
         help='cpu, cuda, ... (default: the best there is)')
     p.add_argument('--out', type=Path, default=Path(__file__).parent/'results',
         help='folder of the results')
-    p.add_argument('--child', nargs='+', help=argparse.SUPPRESS)   # one side in a process of its own
+    p.add_argument('--child', nargs='+', help=argparse.SUPPRESS)   # see `in_child`
     return p
 
 def find_pets(photos, folder, n, size):
-    "The photos of a folder in the official layout, or else `n` drawn ones of `size` px, drawn into `folder`."
+    "The photos of a folder in the official layout, or else `n` of `size` px, drawn into `folder`."
     return read_pets(photos or draw_pets(folder/'drawn', n=n, size=size))
 
 def timed(work, device)->tuple: # seconds, and what `work` returned
@@ -54,7 +56,7 @@ def in_child(*what)->dict: # what that process printed last
 def peak_memory(device)->float: # MB
     "The most that this process ever held: resident memory, or on CUDA what tensors took there."
     if device.type == 'cuda': return torch.cuda.max_memory_allocated()/1e6
-    status = Path('/proc/self/status')   # on Linux ru_maxrss of a child starts from that of its parent
+    status = Path('/proc/self/status')   # ru_maxrss of a child starts from that of its parent
     if status.exists(): return int(re.search(r'VmHWM:\s+(\d+)', status.read_text())[1])*1024/1e6
     unit = 1 if sys.platform == 'darwin' else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*unit/1e6
@@ -63,13 +65,13 @@ def spread(values)->dict: # median and quartiles
     q1,median,q3 = statistics.quantiles(values, n=4, method='inclusive')
     return dict(median=median, q1=q1, q3=q3)
 
-def compare(case, ours, theirs, seconds:dict, photos:dict, aim:float=None)->dict: # a row of the result
+def compare(case, ours, theirs, seconds:dict, photos:dict, aim:float=None)->dict: # a row
     "The speed of `ours` divided by the speed of `theirs`, round by round."
     speed = {side: [photos[side]/s for s in seconds[side]] for side in (ours, theirs)}
     ratios = [a/b for a,b in zip(speed[ours], speed[theirs])]
     photos_per_s = {side: spread(v) for side,v in speed.items()}
-    return dict(case=case, ours=ours, theirs=theirs, photos_per_s=photos_per_s, ratio=spread(ratios),
-        aim=aim, rounds=ratios)
+    return dict(case=case, ours=ours, theirs=theirs, photos_per_s=photos_per_s,
+        ratio=spread(ratios), aim=aim, rounds=ratios)
 
 def evidence(device)->dict:
     "What the numbers depend on."
@@ -79,8 +81,9 @@ def evidence(device)->dict:
     about = dict(command=shlex.join(['python', f'benchmarks/{NAME}.py', *sys.argv[1:]]),
         date=datetime.date.today().isoformat(),
         cpu=f'{cpu}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}',
-        threads=torch.get_num_threads(), load_before=round(LOAD, 2), python=platform.python_version(),
-        torch=torch.__version__, torchvision=torchvision.__version__, resnet_pets=__version__)
+        threads=torch.get_num_threads(), load_before=round(LOAD, 2),
+        python=platform.python_version(), torch=torch.__version__,
+        torchvision=torchvision.__version__, resnet_pets=__version__)
     return dict(about, gpu=torch.cuda.get_device_name(device)) if device.type == 'cuda' else about
 
 def _range(s, digits)->str:
@@ -114,7 +117,7 @@ def plot_ratios(rows, title):
     return fig
 
 def report(args, doc:str, rows, figure=None, **more)->None:
-    "Print the tables, write NAME.md, NAME.json and NAME.png; `more`: further tables, heading → rows."
+    "Print the tables; write NAME.md, .json and .png; `more`: further tables, heading → rows."
     title,_,text = doc.partition('\n')
     about = evidence(args.device)
     parts = [f'# {title}', text.strip()]

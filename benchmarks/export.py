@@ -28,7 +28,8 @@ def eager(classifier, photos):
 def export(classifier, folder, device):
     "The exported sides, and what it took to make them."
     seconds,program = timed(lambda: trace(classifier), device)
-    sides,rows,facts = {}, [dict(what='trace', seconds=seconds, MB=None)], about(classifier, 'benchmark')
+    sides,rows = {}, [dict(what='trace', seconds=seconds, MB=None)]
+    facts = about(classifier, 'benchmark')
     for format,(write,read) in FORMATS.items():
         path = folder/f'model.{format}'
         seconds,_ = timed(lambda: write(program, facts, path), device)
@@ -44,8 +45,8 @@ def main():
     args = p.parse_args()
     device = args.device
     if device.type != 'cpu': p.error('this one is about the CPU')
-    layers,px,many,rounds = ([3,4,23,3], 96, 32, args.rounds)
-    if args.quick: layers,px,many,rounds = ([1,1,1,1], 64, 2, 2)
+    layers,px,many,rounds = [3,4,23,3],96,32,args.rounds
+    if args.quick: layers,px,many,rounds = [1,1,1,1],64,2,2
     network = build_model(Config(model=dict(layers=layers)))
     classifier = Classifier(network, px, classes=SPECIES, species=(0, 1)).eval()
     rows = []

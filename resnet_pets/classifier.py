@@ -5,7 +5,7 @@
 # %% ../nbs/07b_classifier.ipynb #14b9b516
 from __future__ import annotations
 import json, zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -213,7 +213,7 @@ def class_probabilities(self:Classifier,
 @patch
 def target(self:Classifier,
     name:str|Sequence[str] # one of `names`, or one for each photo
-): # logits (N,K) → (N,) scores
+)->Callable: # logits (N,K) → (N,) scores
     "The score of a class, for use as the target of `grad_cam`. `PetsError` for an unknown name."
     wanted = [name] if isinstance(name, str) else list(name)
     for w in wanted:
@@ -331,7 +331,7 @@ def _described(weights:dict)->dict: return {k: (v.shape, v.dtype) for k,v in wei
 
 @patch(cls_method=True)
 def load(cls:Classifier,
-    source # a file that `save` wrote, or the name of a shipped network
+    source:str|Path # a file that `save` wrote, or the name of a shipped network
 )->Classifier: # in evaluation mode, on the CPU
     "Read a classifier. Anything but such a file raises `PetsError`."
     path = shipped().get(str(source)) or Path(source)

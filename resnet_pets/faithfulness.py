@@ -135,8 +135,9 @@ def spearman(
 )->Tensor: # (N,) from -1 to 1, 0 where a map is constant; on the CPU
     "Rank correlation of two maps of each photo (Spearman 1904), equal values sharing their rank."
     from scipy.stats import rankdata
-    a,b = (torch.from_numpy(rankdata(m.detach().flatten(1).cpu().numpy(), axis=1)) for m in (a, b))
-    return torch.stack([torch.corrcoef(torch.stack(pair))[0,1] for pair in zip(a, b)]).nan_to_num()
+    a,b = (rankdata(m.detach().float().flatten(1).cpu().numpy(), axis=1) for m in (a, b))
+    a,b = (r-r.mean(1, keepdims=True) for r in (a, b))
+    return torch.from_numpy((a*b).sum(1)/np.sqrt((a*a).sum(1)*(b*b).sum(1)).clip(1e-12))
 
 # %% ../nbs/14_faithfulness.ipynb #c098
 def randomized_maps(
@@ -264,7 +265,8 @@ def difference(self:Faithfulness,
     "Mean differences on the same photos, with 95% intervals: about 1 in 20 excludes 0 by chance."
     def row(other):
         differences = {k: self.scores(name, k)-self.scores(other, k) for k in MEASURES}
-        return {f'{name} minus': other} | {MEASURES[k]: interval_text(v) for k,v in differences.items()}
+        return {f'{name} minus': other} | {MEASURES[k]: interval_text(v) for k,
+            v in differences.items()}
     return Table([row(other) for other in self.maps if other != name])
 
 # %% ../nbs/14_faithfulness.ipynb #c132
