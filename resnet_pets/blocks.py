@@ -13,10 +13,12 @@ __all__ = ['conv3x3', 'conv1x1', 'projection', 'BasicBlock', 'Bottleneck']
 def conv3x3(
     in_channels:int, # channels of the input
     out_channels:int, # channels of the output
-    stride:int=1 # 2 halves height and width
+    stride:int=1, # 2 halves height and width
+    dilation:int=1 # steps between the pixels it reads
 )->nn.Conv2d: # (N,in,H,W) → (N,out,H/stride,W/stride)
     "A 3×3 convolution without bias that keeps the size at stride 1."
-    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+    return nn.Conv2d(in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation,
+        bias=False)
 
 def conv1x1(
     in_channels:int, # channels of the input
@@ -44,12 +46,13 @@ class BasicBlock(nn.Module):
         in_channels:int, # channels of the input
         channels:int, # channels of both convolutions and of the output
         stride:int=1, # of the first convolution
+        dilation:int=1, # of both
         zero_init:bool=False # start as the identity: last batch norm at zero (Goyal et al. 2017)
     ):
         super().__init__()
-        self.conv1 = conv3x3(in_channels, channels, stride)
+        self.conv1 = conv3x3(in_channels, channels, stride, dilation)
         self.bn1,self.relu1 = nn.BatchNorm2d(channels), nn.ReLU()
-        self.conv2 = conv3x3(channels, channels)
+        self.conv2 = conv3x3(channels, channels, dilation=dilation)
         self.bn2,self.relu2 = nn.BatchNorm2d(channels), nn.ReLU()
         self.downsample = projection(in_channels, channels, stride)
         if zero_init: nn.init.zeros_(self.bn2.weight)
@@ -70,13 +73,14 @@ class Bottleneck(nn.Module):
         in_channels:int, # channels of the input
         channels:int, # channels inside; the output has four times as many
         stride:int=1, # of the 3×3 convolution
+        dilation:int=1, # of the 3×3 convolution
         zero_init:bool=False # start as the identity: last batch norm at zero (Goyal et al. 2017)
     ):
         super().__init__()
         out = channels*self.expansion
         self.conv1 = conv1x1(in_channels, channels)
         self.bn1,self.relu1 = nn.BatchNorm2d(channels), nn.ReLU()
-        self.conv2 = conv3x3(channels, channels, stride)
+        self.conv2 = conv3x3(channels, channels, stride, dilation)
         self.bn2,self.relu2 = nn.BatchNorm2d(channels), nn.ReLU()
         self.conv3 = conv1x1(channels, out)
         self.bn3,self.relu3 = nn.BatchNorm2d(out), nn.ReLU()

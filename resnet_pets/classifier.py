@@ -293,7 +293,7 @@ def save(self:Classifier,
         raise PetsError(f'{type(self.network).__name__} cannot be built again from a file', 'save',
             'Save its state_dict, or export it')
     mean,std = ([round(v, 7) for v in t.tolist()] for t in (self.mean, self.std))
-    context = dict(network=self.network.architecture, size=self.size, mean=mean, std=std,
+    context = dict(network=self.network.architecture(), size=self.size, mean=mean, std=std,
         classes=self.classes,
         species=self.species, crop_mode=self.crop_mode, crop_pct=self.crop_pct, flip=self.flip)
     weights = {k: v.detach().cpu().contiguous() for k,v in self.network.state_dict().items()}

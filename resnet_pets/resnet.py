@@ -5,11 +5,14 @@
 # %% ../nbs/07_resnet.ipynb #49c2cd07
 from __future__ import annotations
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 import torch
 from torch import nn, Tensor
 from fastcore.basics import patch
+from safetensors.torch import load_file
 from .core import PetsError, Table, eval_mode
 from .blocks import BasicBlock, Bottleneck
 
@@ -25,12 +28,6 @@ def _check_layers(layers)->tuple[int, ...]:
             'Give four whole numbers from 1 up, such as (3, 4, 23, 3)')
     return layers
 
-# %% ../nbs/07_resnet.ipynb #4ae45133
-def _stage(block, in_channels, channels, n, stride, zero_init)->nn.Sequential:
-    out = channels*block.expansion
-    rest = [block(out, channels, zero_init=zero_init) for _ in range(n-1)]
-    return nn.Sequential(block(in_channels, channels, stride, zero_init), *rest)
-
 # %% ../nbs/07_resnet.ipynb #e6d0d55a
 BLOCKS = dict(basic=BasicBlock, bottleneck=Bottleneck)
 
@@ -39,37 +36,53 @@ class ResNet(nn.Module):
     def __init__(self,
         block:type=Bottleneck, # `BasicBlock` or `Bottleneck`
         layers:Sequence[int]=(3, 4, 23, 3), # blocks in each of the four stages
-        num_classes:int=1000, # logits
+        num_classes:int=1000, # logits; 0: features instead
         zero_init_residual:bool=False, # every block starts as the identity
         width:int=64, # channels of the stem
-        in_channels:int=3 # channels of the photo
+        in_chans:int=3, # channels of the photo
+        global_pool:str='avg', # or '': no average, as timm says it
+        replace_stride_with_dilation:Sequence[bool]=(False, False, False) # of layer2, 3 and 4
     ):
         super().__init__()
-        layers = _check_layers(layers)
-        zero, e = zero_init_residual, block.expansion
-        self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
+        n,zero = _check_layers(layers),zero_init_residual
+        dilate = self.replace_stride_with_dilation = tuple(replace_stride_with_dilation)
+        self.inplanes,self.dilation,self.pools = width,1,global_pool == 'avg'
+        self.conv1 = nn.Conv2d(in_chans, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.layer1 = _stage(block, width, width, layers[0], 1, zero)
-        self.layer2 = _stage(block, width*e, width*2, layers[1], 2, zero)
-        self.layer3 = _stage(block, width*2*e, width*4, layers[2], 2, zero)
-        self.layer4 = _stage(block, width*4*e, width*8, layers[3], 2, zero)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(width*8*e, num_classes)
+        self.layer1 = self._stage(block, width, n[0], zero)
+        self.layer2 = self._stage(block, width*2, n[1], zero, 2, dilate[0])
+        self.layer3 = self._stage(block, width*4, n[2], zero, 2, dilate[1])
+        self.layer4 = self._stage(block, width*8, n[3], zero, 2, dilate[2])
+        self.avgpool = nn.AdaptiveAvgPool2d(1) if self.pools else nn.Identity()
+        self.fc = self._head(num_classes)
         for m in self.modules():
             if isinstance(m, nn.Conv2d):
                 nn.init.kaiming_normal_(m.weight, mode='fan_out', nonlinearity='relu')
+
+    def _stage(self, block, channels, n, zero, stride=1, dilate=False)->nn.Sequential:
+        inplanes,dilation = self.inplanes,self.dilation
+        if dilate: self.dilation,stride = dilation*stride,1
+        self.inplanes = channels*block.expansion
+        rest = [block(self.inplanes, channels, 1, self.dilation, zero) for _ in range(n-1)]
+        return nn.Sequential(block(inplanes, channels, stride, dilation, zero), *rest)
+
+    def _head(self, num_classes)->nn.Module:
+        return nn.Linear(self.inplanes, num_classes) if num_classes else nn.Identity()
+
     def stem(self, x:Tensor)->Tensor:
         "From the photo to a quarter of its size: 7×7 convolution, batch norm, ReLU, max pool."
         return self.maxpool(self.relu(self.bn1(self.conv1(x))))
+
     def stages(self)->dict[str, Callable]:
         "The stages by name, in the order in which a photo passes them."
         return dict(stem=self.stem, layer1=self.layer1, layer2=self.layer2, layer3=self.layer3,
             layer4=self.layer4)
 
 # %% ../nbs/07_resnet.ipynb #28c4b636
-def _check_photos(x, channels):
+def _check_photos(x, channels:int):
+    if torch.compiler.is_compiling() or isinstance(x, torch.fx.Proxy): return   # not a photo yet
     if x.ndim != 4 or x.shape[1] != channels:
         raise PetsError(f'the network takes (N,{channels},H,W), not {tuple(x.shape)}', 'input',
             f'Give a batch of photos with {channels} channels')
@@ -83,17 +96,19 @@ def forward_features(self:ResNet,
     x:Tensor # (N,C,H,W), normalised photos
 )->Tensor: # (N,features,H/32,W/32)
     "The output of the last stage. Raises `PetsError` for a wrong shape."
-    _check_photos(x, self.conv1.in_channels)
-    for stage in self.stages().values(): x = stage(x)
-    return x
+    if not torch.jit.is_scripting(): _check_photos(x, self.conv1.in_channels)
+    return self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
 
 # %% ../nbs/07_resnet.ipynb #1bb05a39
 @patch
 def forward_head(self:ResNet,
-    features:Tensor # (N,features,h,w), from `forward_features`
-)->Tensor: # (N,num_classes), logits
+    features:Tensor, # (N,features,h,w), from `forward_features`
+    pre_logits:bool=False # stop before the linear layer
+)->Tensor: # (N,num_classes) logits, or (N,features)
     "Logits from the last stage's output: average over the picture, then one linear layer."
-    return self.fc(self.avgpool(features).flatten(1))
+    x = self.avgpool(features)
+    if self.pools: x = x.flatten(1)
+    return x if pre_logits else self.fc(x)
 
 @patch
 def forward(self:ResNet,
@@ -103,34 +118,72 @@ def forward(self:ResNet,
     return self.forward_head(self.forward_features(x))
 
 # %% ../nbs/07_resnet.ipynb #49123082
-@patch(as_prop=True)
-def architecture(self:ResNet)->dict: # block, layers, width, in_channels, num_classes
+@patch
+def architecture(self:ResNet)->dict: # the keywords of `ResNet`
     "The arguments that build this network again; `block` is a key of `BLOCKS`."
     stages = (self.layer1, self.layer2, self.layer3, self.layer4)
     block = next(name for name,kind in BLOCKS.items() if isinstance(self.layer1[0], kind))
     return dict(block=block, layers=[len(s) for s in stages], width=self.conv1.out_channels,
-        in_channels=self.conv1.in_channels, num_classes=self.fc.out_features)
+        in_chans=self.conv1.in_channels, num_classes=getattr(self.fc, 'out_features', 0),
+        global_pool='avg' if self.pools else '',
+        replace_stride_with_dilation=list(self.replace_stride_with_dilation))
+
+# %% ../nbs/07_resnet.ipynb #5ae186fe
+@patch
+def forward_intermediates(self:ResNet,
+    x:Tensor, # (N,C,H,W), normalised photos
+    indices:int|Sequence[int]|None=None, # of the stem (0) and the stages; n: the last n; None: all
+    intermediates_only:bool=False # leave out the output of the last stage
+)->tuple[Tensor, list]|list: # that output, and a list of (N,C,h,w)
+    "The outputs of the stem before its pooling and of the stages, as timm counts them."
+    x = self.relu(self.bn1(self.conv1(x)))
+    maps = [x, self.layer1(self.maxpool(x))]
+    for stage in (self.layer2, self.layer3, self.layer4): maps.append(stage(maps[-1]))
+    count = range(len(maps))
+    chosen = count[-indices:] if isinstance(indices, int) else count if indices is None else indices
+    found = [maps[i] for i in chosen]
+    return found if intermediates_only else (maps[-1], found)
+
+# %% ../nbs/07_resnet.ipynb #2ab660bf
+@patch
+def get_classifier(self:ResNet)->nn.Module: # `nn.Linear`, or `nn.Identity` without classes
+    "The last layer."
+    return self.fc
+
+@patch
+def reset_classifier(self:ResNet,
+    num_classes:int, # logits; 0: features instead
+    global_pool:str='avg' # or '': no average
+)->None:
+    "Give the network a fresh last layer."
+    self.pools = global_pool == 'avg'
+    self.avgpool = nn.AdaptiveAvgPool2d(1) if self.pools else nn.Identity()
+    self.fc = self._head(num_classes).to(self.conv1.weight.device)
 
 # %% ../nbs/07_resnet.ipynb #cf9718c4
-def resnet18(num_classes:int=1000, **kw)->ResNet:
-    "ResNet-18: 8 basic blocks."
-    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, **kw)
+def _resnet(block, layers, num_classes, weights, **kw)->ResNet:
+    model = ResNet(block, layers, num_classes, **kw)
+    return model if weights is None else load_weights(model, weights)
 
-def resnet34(num_classes:int=1000, **kw)->ResNet:
-    "ResNet-34: 16 basic blocks."
-    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, **kw)
+def resnet18(num_classes:int=1000, weights:Any=None, **kw)->ResNet:
+    "ResNet-18: 8 basic blocks. `weights` as for `load_weights`."
+    return _resnet(BasicBlock, (2, 2, 2, 2), num_classes, weights, **kw)
 
-def resnet50(num_classes:int=1000, **kw)->ResNet:
-    "ResNet-50: 16 bottlenecks."
-    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, **kw)
+def resnet34(num_classes:int=1000, weights:Any=None, **kw)->ResNet:
+    "ResNet-34: 16 basic blocks. `weights` as for `load_weights`."
+    return _resnet(BasicBlock, (3, 4, 6, 3), num_classes, weights, **kw)
 
-def resnet101(num_classes:int=1000, **kw)->ResNet:
-    "ResNet-101: 33 bottlenecks."
-    return ResNet(Bottleneck, (3, 4, 23, 3), num_classes, **kw)
+def resnet50(num_classes:int=1000, weights:Any=None, **kw)->ResNet:
+    "ResNet-50: 16 bottlenecks. `weights` as for `load_weights`."
+    return _resnet(Bottleneck, (3, 4, 6, 3), num_classes, weights, **kw)
 
-def resnet152(num_classes:int=1000, **kw)->ResNet:
-    "ResNet-152: 50 bottlenecks."
-    return ResNet(Bottleneck, (3, 8, 36, 3), num_classes, **kw)
+def resnet101(num_classes:int=1000, weights:Any=None, **kw)->ResNet:
+    "ResNet-101: 33 bottlenecks. `weights` as for `load_weights`."
+    return _resnet(Bottleneck, (3, 4, 23, 3), num_classes, weights, **kw)
+
+def resnet152(num_classes:int=1000, weights:Any=None, **kw)->ResNet:
+    "ResNet-152: 50 bottlenecks. `weights` as for `load_weights`."
+    return _resnet(Bottleneck, (3, 8, 36, 3), num_classes, weights, **kw)
 
 def tiny_resnet(num_classes:int=2, width:int=16, **kw)->ResNet:
     "The smallest network with all four stages: one basic block each."
@@ -161,64 +214,82 @@ def summary(
     return Table(rows)
 
 # %% ../nbs/07_resnet.ipynb #0351cf85
-def _tensors(state, where)->dict[str, Tensor]:
-    for k,v in state.items():
-        if not isinstance(k, str) or not isinstance(v, Tensor):
-            raise PetsError(f"{k!r} is a {type(v).__name__}, no tensor of a name", where,
-                'Give `model.state_dict()`, not what it is kept in')
-    return dict(state)
-
-def _read_weights(source)->dict[str, Tensor]:
-    if isinstance(source, Mapping): return _tensors(source, 'state_dict')
+def _read_weights(source)->Mapping: # whatever the file holds
+    if isinstance(source, nn.Module): return source.state_dict()
+    if isinstance(source, Mapping): return source
+    if not isinstance(source, (str, Path)):
+        raise PetsError(f'{type(source).__name__} holds no weights', 'weights',
+            'Give a .safetensors or .pth file, a state_dict or a network')
     path = Path(source)
     if not path.is_file():
         raise PetsError('no such file', path, 'Give a .safetensors or .pth file, or a state_dict')
     try:
-        if path.suffix == '.safetensors':
-            from safetensors.torch import load_file
-            return load_file(path)
+        if path.suffix == '.safetensors': return load_file(path)
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as e:   # each reader has faults of its own kind
         raise PetsError(f'not a readable file of weights ({type(e).__name__})', path,
-            'Give a .safetensors or .pth file of tensors only') from None
-    if not isinstance(state, Mapping):
-        raise PetsError('holds no state_dict', path, 'Save `model.state_dict()`, not the model')
-    return _tensors(state, path)
+            'Give a .safetensors or .pth file of tensors only, no whole network') from None
+    if isinstance(state, Mapping): return state
+    raise PetsError('holds no state_dict', path, 'Save `model.state_dict()`, not the model')
+
+# %% ../nbs/07_resnet.ipynb #e8877cbb
+_AVERAGES,_WEIGHTS = ('model_ema', 'state_dict_ema', 'ema'), ('state_dict', 'model')
+_PREFIX = re.compile(r'^((module|model|_orig_mod|encoder|backbone|network)\.)+')
+
+def _state_of(found:Mapping, where)->dict[str, Tensor]: # names without prefix
+    inner = next((found[k] for k in (*_AVERAGES, *_WEIGHTS) if isinstance(found.get(k), Mapping)),
+        found)
+    if inner is not found: return _state_of(inner, where)
+    for k,v in found.items():
+        if not isinstance(k, str) or not isinstance(v, Tensor):
+            raise PetsError(f"{k!r} is a {type(v).__name__}, no tensor of a name", where,
+                'Give `model.state_dict()`, not what it is kept in')
+    return {_PREFIX.sub('', k): v for k,v in found.items() if k != 'n_averaged'}
 
 # %% ../nbs/07_resnet.ipynb #071ed202
-def _compare(model, state, where):
-    own = model.state_dict()
-    def few(names):
-        return ', '.join(names[:3]) + (f' and {len(names)-3} more' if len(names) > 3 else '')
+def _few(names)->str:
+    return ', '.join(names[:3]) + (f' and {len(names)-3} more' if len(names) > 3 else '')
+
+def _depth(names)->str: # such as '3-4-23-3'
+    blocks = {n.rsplit('.', n.count('.')-1)[0] for n in names if re.match(r'layer\d\.\d+\.', n)}
+    counts = Counter(b.split('.')[0] for b in blocks)
+    return '-'.join(str(counts[k]) for k in sorted(counts))
+
+def _compare(own:dict, state:dict, where)->None: # raises for anything that does not fit
     missing = [n for n in own if n not in state and not n.endswith('num_batches_tracked')]
     unexpected = [n for n in state if n not in own]
-    a = model.architecture
-    counts = '-'.join(map(str, a['layers']))
-    hint = (f'Are they of a ResNet of another depth? This one has {counts} '
-        f"blocks of type {BLOCKS[a['block']].__name__}")
-    if missing: raise PetsError(f'these weights lack {few(missing)}', where, hint)
+    wrong = [n for n in own if n in state and state[n].shape != own[n].shape]
+    if not (missing or unexpected or wrong): return
+    hint = 'Give the weights of this very network'
+    if all(n.startswith('fc.') for n in (*missing, *unexpected, *wrong)):
+        hint = 'The head is another one: new_head=True loads all but the head'
+    elif _depth(own) != _depth(state):
+        hint = f'They are of a ResNet with {_depth(state)} blocks, this one has {_depth(own)}'
+    if missing: raise PetsError(f'these weights lack {_few(missing)}', where, hint)
     if unexpected:
-        raise PetsError(f'these weights have {few(unexpected)}, which the network has not', where,
+        raise PetsError(f'these weights have {_few(unexpected)}, which the network has not', where,
             hint)
-    wrong = [f'{n} {tuple(state[n].shape)} instead of {tuple(v.shape)}' for n,v in own.items()
-        if n in state and state[n].shape != v.shape]
-    if not wrong: return
-    head = all(w.startswith('fc.') for w in wrong)
-    raise PetsError(f'other shapes: {few(wrong)}', where,
-        'The head has another number of classes: new_head=True loads all but the head'
-        if head else 'Are width, in_channels and block the same?')
+    shapes = [f'{n} {tuple(state[n].shape)} instead of {tuple(own[n].shape)}' for n in wrong]
+    raise PetsError(f'other shapes: {_few(shapes)}', where, hint)
 
 # %% ../nbs/07_resnet.ipynb #bb5f29f0
 def load_weights(
     model:ResNet, # receives the weights, in place; untouched if anything is wrong
-    source:str|Path|Mapping[str,Tensor], # a .safetensors or .pth file, or a state_dict
+    source:Any, # a .safetensors or .pth file, a state_dict or what keeps one, or a network
     new_head:bool=False # keep the model's own `fc` and load the rest: for another task
 )->ResNet: # the same model
     "Load weights, ours or torchvision's. Raises `PetsError` naming what does not fit."
-    state = {re.sub(r'^(module\.|_orig_mod\.)+', '', n): v for n,v in _read_weights(source).items()}
+    where = source if isinstance(source, (str, Path)) else 'weights'
+    state,own = _state_of(_read_weights(source), where),model.state_dict()
     if new_head:
         state = {n: v for n,v in state.items() if not n.startswith('fc.')}
-        state |= {n: v for n,v in model.state_dict().items() if n.startswith('fc.')}
-    _compare(model, state, 'state_dict' if isinstance(source, Mapping) else source)
-    model.load_state_dict(state)
+        state |= {n: v for n,v in own.items() if n.startswith('fc.')}
+    _compare(own, state, where)
+    ready = {}
+    for n,v in state.items():
+        try: ready[n] = torch.empty_like(own[n]).copy_(v)
+        except Exception as e:
+            raise PetsError(f'{n} cannot be copied ({e})', where,
+                'Give dense tensors of numbers') from None
+    model.load_state_dict(ready, strict=False)
     return model

@@ -84,12 +84,12 @@ def named()->dict: # public name → what may follow it
     modules = [importlib.import_module(f'resnet_pets.{m}') for m in MODULES]
     return {name: members(thing) for m in modules for name,thing in vars(m).items()}
 
-COMMANDS = set('make torchrun nbdev_clean nbdev_docs nbdev_export nbdev_test trainval ipywidgets interact'.split())    # and other words from elsewhere
+OTHER_WORDS = set('make torchrun nbdev_clean nbdev_docs nbdev_export nbdev_test trainval ipywidgets interact feature_info default_cfg'.split())    # commands, and names of other libraries
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 def test_names_exist(path, named):
-    "What the prose sets as code is a name of the package or of the code on the page, a module, a file, or one of `COMMANDS`."
-    known = set(named).union(*named.values(), MODULES, COMMANDS, *(re.findall(r'[A-Za-z_]\w*', source) for source in code(path)))
+    "What the prose sets as code is a name of the package or of the code on the page, a module, a file, or one of `OTHER_WORDS`."
+    known = set(named).union(*named.values(), MODULES, OTHER_WORDS, *(re.findall(r'[A-Za-z_]\w*', source) for source in code(path)))
     lost = []
     for text in re.findall(r'`([\w.]+)(?:\(.*?\))?`', prose([c for c in cells(path) if c['cell_type'] == 'markdown'])):
         if text in RUN_FILES or (path.parent/text).exists() or (ROOT/text).exists(): continue
