@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from platformdirs import user_cache_dir
 from torch import Tensor
 from tqdm import tqdm
-from .core import PetsError, atomic_write, rng, write_text
+from .core import PetsError, atomic_write, expand_path, rng, write_text
 from .config import Augmentation
 from .photos import normalize, normalize_pixels, open_photo, resize_square
 
@@ -26,7 +26,7 @@ __all__ = ['cache_folder', 'cache_key', 'PhotoCache', 'photo_cache', 'uniform', 
 # %% ../nbs/05_batches.ipynb #52d4675e
 def cache_folder()->Path:
     "Where decoded photos are kept: `$RESNET_PETS_CACHE`, or the user's cache folder."
-    return Path(os.environ.get('RESNET_PETS_CACHE') or user_cache_dir('resnet_pets'))
+    return expand_path(os.environ.get('RESNET_PETS_CACHE') or user_cache_dir('resnet_pets'))
 
 # %% ../nbs/05_batches.ipynb #f99c31f2
 _CACHE_VERSION = 3

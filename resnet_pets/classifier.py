@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 import numpy as np, torch
 from fastcore.basics import patch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn, Tensor
 from tqdm import tqdm
-from .core import PetsError, Table, atomic_write, disk_errors, eval_mode, nearest
+from resnet_pets.core import (PetsError, Table, atomic_write, disk_errors, eval_mode, expand_path,
+    nearest)
 from .photos import list_photos, normalize, open_photo, resize_square
 from .resnet import BLOCKS, ResNet
 from .gradcam import class_probabilities, class_scores
@@ -73,6 +75,7 @@ class Classifier(nn.Module):
     ):
         super().__init__()
         _check_input(network, size, mean, std)
+        resize_square(Image.new('RGB', (1, 1)), 1, crop_mode, crop_pct)   # raises `PetsError`
         self.network,self.size = network,size
         self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32), persistent=False)
         self.register_buffer('std', torch.tensor(std, dtype=torch.float32), persistent=False)
@@ -95,8 +98,8 @@ class Classifier(nn.Module):
 def _check_input(network, size, mean, std):
     if not isinstance(network, nn.Module):
         raise PetsError(f'{type(network).__name__} is no network', 'network', 'Give an nn.Module')
-    if type(size) is not int or size < 1:
-        raise PetsError(f'{size!r} is no whole number above 0', 'size',
+    if type(size) is not int or not 1 <= size <= 4096:
+        raise PetsError(f'{size!r} is no whole number from 1 to 4096', 'size',
             'Give the side of the input in pixels, such as 224')
     for name,v in dict(mean=mean, std=std).items():
         if np.shape(v) != (3,):
@@ -308,6 +311,13 @@ def shipped()->dict[str,Path]: # name → file
     found = sorted(files('resnet_pets').joinpath('assets').iterdir(), key=str)
     return {Path(str(f)).stem: Path(str(f)) for f in found if str(f).endswith('.safetensors')}
 
+_KEYS = {'network', 'size', 'mean', 'std', 'classes', 'species', 'crop_mode', 'crop_pct', 'flip'}
+
+def _parse(text:str)->tuple[Any, Any]: # context and checksum, whatever they are
+    try: context = json.loads(text)
+    except (RecursionError, ValueError): return None, None
+    return context, context.pop('checksum', None) if isinstance(context, dict) else None
+
 def _read(path:Path)->tuple[dict, dict]: # weights and context
     try:
         with safe_open(path, 'pt') as f:
@@ -319,8 +329,7 @@ def _read(path:Path)->tuple[dict, dict]: # weights and context
     if text is None:
         raise PetsError('these weights come without their classifier', path,
             '`load_weights` reads them into a network that you build')
-    context = json.loads(text)
-    checksum = context.pop('checksum')
+    context,checksum = _parse(text)
     if checksum != _checksum(weights, context):
         raise PetsError('damaged: its checksum is not right', path,
             'Copy it again, or save it again')
@@ -334,18 +343,19 @@ def load(cls:Classifier,
     source:str|Path # a file that `save` wrote, or the name of a shipped network
 )->Classifier: # in evaluation mode, on the CPU
     "Read a classifier. Anything but such a file raises `PetsError`."
-    path = shipped().get(str(source)) or Path(source)
+    path = shipped().get(str(source)) or expand_path(source)
     if not path.is_file():
         raise PetsError('no such file or shipped network', path,
             f"{nearest(str(source), shipped())}. Or train a run first")
+    weights,context = _read(path)
     try:
-        weights,context = _read(path)
+        if set(context) != _KEYS: raise ValueError
         how = context.pop('network')
         with torch.device('meta'): network = ResNet(**how | dict(block=BLOCKS[how['block']]))
         if _described(network.state_dict()) != _described(weights): raise ValueError
         network.load_state_dict(weights, assign=True)
         return cls(network, **context).eval()
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+    except (AttributeError, KeyError, PetsError, RuntimeError, TypeError, ValueError):
         raise PetsError('its weights and its description do not fit each other', path,
             'Train it again with this version') from None
 

@@ -13,7 +13,8 @@ from shlex import quote
 from typing import Literal, get_args, get_type_hints
 import torch
 from fastcore.docments import docments
-from .core import PetsError, Table, nearest, pick_device, save_figure, write_text
+from resnet_pets.core import (PetsError, Table, expand_path, nearest, pick_device, save_figure,
+    write_text)
 from .config import Config, differences, load_config
 from .photos import find_photos, inspect_photo
 from .data import check_photos, read_pets, select, split_pets
@@ -241,7 +242,7 @@ def pets_evaluate(
 )->int:
     "Evaluate the best weights of a run; predictions, figures and report go into the run."
     result = load_run(run)
-    folder = Path(photos).expanduser() if photos else None
+    folder = expand_path(photos) if photos else None
     with process_group(device or result.config.training.device), lock_folder(result.folder):
         metrics = evaluate_run(result, split, device=device, folder=folder)[split]
         if is_main_process():
@@ -299,7 +300,7 @@ def open_classifier(
 )->Classifier:
     "The network of a run, or a shipped one. Raises `PetsError` for anything else."
     if run in shipped(): return Classifier.load(run)
-    folder = Path(run).expanduser()
+    folder = expand_path(run)
     if not folder.is_dir():
         raise PetsError('no such run, and no shipped network', run, nearest(run, shipped()))
     return load_run(folder).classifier
@@ -338,7 +339,7 @@ def pets_predict(
 
 # %% ../nbs/16_cli.ipynb #c071
 def _out_folder(run:str, out:str, name:str)->Path: # `name`: for a network without a folder
-    return Path(out or (name if run in shipped() else run)).expanduser()
+    return expand_path(out or (name if run in shipped() else run))
 
 @command
 def pets_explain(

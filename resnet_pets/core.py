@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from safetensors import SafetensorError
 
 # %% auto #0
-__all__ = ['PRECISIONS', 'COLORS', 'STYLE', 'visible', 'PetsError', 'nearest', 'atomic_write', 'disk_errors', 'write_text', 'rng',
-           'seeded', 'pick_device', 'autocast', 'pick_precision', 'eval_mode', 'Table', 'new_figure', 'save_figure']
+__all__ = ['PRECISIONS', 'COLORS', 'STYLE', 'visible', 'PetsError', 'nearest', 'expand_path', 'atomic_write', 'disk_errors',
+           'write_text', 'rng', 'seeded', 'pick_device', 'autocast', 'pick_precision', 'eval_mode', 'Table',
+           'new_figure', 'save_figure']
 
 # %% ../nbs/00_core.ipynb #c1582d56
 def visible(
@@ -47,13 +48,20 @@ def nearest(
     match = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     return f"Did you mean '{match[0]}'?" if match else f"Known: {', '.join(known)}"
 
+# %% ../nbs/00_core.ipynb #13e2d5cf
+def expand_path(
+    path:str|Path # as a person writes it
+)->Path: # the same, with `~` and `~user` as the home folder
+    "A path in which the home folder is spelt out."
+    return Path(os.path.expanduser(path))
+
 # %% ../nbs/00_core.ipynb #76ade78e
 @contextmanager
 def atomic_write(
     path:str|Path # the file to write
 )->Iterator[Path]: # a temporary file in the same folder
     "Write to a temporary file that becomes `path` if the block succeeds, and is deleted if not."
-    path = Path(path)
+    path = expand_path(path)
     if path.exists() and not path.is_file():
         raise PetsError('this exists and is not a file', path, 'Give another name')
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +96,7 @@ def write_text(
 )->Path: # the same path
     "Write a text file atomically."
     with atomic_write(path) as tmp: tmp.write_text(text, encoding='utf-8')
-    return Path(path)
+    return expand_path(path)
 
 # %% ../nbs/00_core.ipynb #8119ef67
 def rng(

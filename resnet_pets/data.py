@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from fastcore.basics import patch
 from tqdm import tqdm
-from .core import PetsError, Table, rng
+from .core import PetsError, Table, expand_path, rng
 from .photos import PHOTO_ENDINGS, inspect_photo
 
 # %% auto #0
@@ -123,7 +123,7 @@ def read_splits(
     folder:str|Path # the data set
 )->dict: # name → (species, split)
     "All listed names, or without lists those of the files; `PetsError` for a contradiction."
-    folder = Path(folder)
+    folder = expand_path(folder)
     trainval,test = (read_rows(folder/f'annotations/{s}.txt') for s in ('trainval', 'test'))
     listed = read_rows(folder/'annotations/list.txt') or {**trainval, **test}
     if not listed: return {n: (name_species(n), 'trainval') for n in _named(folder/'images')}
@@ -143,7 +143,7 @@ def read_list(
     folder:str|Path # the data set
 )->list[Pet]: # in the order of the list
     "A record for each listed photo, whether its file is there or not."
-    folder = Path(folder)
+    folder = expand_path(folder)
     photos = _files(folder/'images', PHOTO_ENDINGS)
     trimaps = _files(folder/'annotations/trimaps', ('.png',))
     xmls = _files(folder/'annotations/xmls', ('.xml',))
@@ -158,7 +158,7 @@ def read_pets(
     "A record for each listed photo that is there; raises `PetsError` if none is."
     pets = [p for p in read_list(folder) if p.path.is_file()]
     if pets: return pets
-    raise PetsError('no photos here' if Path(folder).is_dir() else 'no such folder', folder,
+    raise PetsError('no photos here' if expand_path(folder).is_dir() else 'no such folder', folder,
         'Expected: images/NAME.jpg and, if there are any, annotations/{list,trainval,test}.txt. '
         'Without photos: data.source=official downloads some, data.source=drawn draws some')
 
@@ -372,7 +372,7 @@ def check_photos(
     workers:int=8 # threads that decode
 )->PhotoCheck:
     "Decode every photo of a folder and report what is wrong or odd; `PetsError` if it has none."
-    folder = Path(folder)
+    folder = expand_path(folder)
     paths = _listing(folder/'images', PHOTO_ENDINGS)
     if not paths: read_pets(folder)   # says what is expected
     pets,found = _records(folder)

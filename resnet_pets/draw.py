@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from tqdm import tqdm
-from .core import PetsError, write_text
+from .core import PetsError, expand_path, write_text
 from .animals import BREEDS, Breed, Drawing, draw_animal, plot_drawings, smooth_field
 
 # %% auto #0
@@ -282,7 +282,7 @@ def draw_pets(
     size:int=128 # pixels of the short side
 )->Path: # the folder
     "Draw a data set in the Oxford-IIIT Pet layout; `PetsError` if the folder holds anything else."
-    folder = Path(folder)
+    folder = expand_path(folder)
     recipe = dict(n=n, seed=seed, test_fraction=test_fraction, size=size, version=_VERSION)
     _check(n, test_fraction, size)
     if _is_drawn(folder, recipe): return folder

@@ -12,7 +12,8 @@ import torch, torchvision
 from torch import nn
 from fastcore.basics import patch
 from . import __version__
-from .core import PetsError, atomic_write, pick_device, pick_precision, save_figure
+from resnet_pets.core import (PetsError, atomic_write, expand_path, pick_device, pick_precision,
+    save_figure)
 from .config import Config
 from .data import select
 from .processes import broadcast_object, is_main_process, main_process_first, world_size
@@ -138,7 +139,7 @@ def evaluate_run(
                 'Resume it with pets_train and --resume')
         evidence,wanted = run.report['evidence'],[*run.report['splits'], *wanted]
     if data is None:
-        moved = {} if folder is None else dict(source='folder', folder=Path(folder).expanduser())
+        moved = {} if folder is None else dict(source='folder', folder=expand_path(folder))
         section = config.data.model_copy(update=moved)
         data = broadcast_object(prepare(section, config.model.head) if is_main_process() else None)
     run.check_photos(data.pets)
@@ -202,7 +203,7 @@ def settle(
     precision:str # that is used
 )->Config: # with this precision and full paths
     "An experiment as a run keeps it."
-    def full(folder): return folder and Path(folder).expanduser().resolve()
+    def full(folder): return folder and Path(folder).resolve()
     updates = dict(data=dict(folder=full(config.data.folder)),
         results=dict(folder=full(config.results.folder)),
         training=dict(precision=precision))
@@ -253,8 +254,7 @@ def _begin(run:Run, config:Config, data:DataModule, device, resuming:bool)->Trai
     path = run.file('last.ckpt')
     state = load_state(path) if resuming and path.exists() else None
     wanted = (run.config if resuming else config).training.precision
-    precision = broadcast_object(state['precision'] if state and 'precision' in state
-        else pick_precision(wanted, device))
+    precision = broadcast_object(pick_precision((state or {}).get('precision', wanted), device))
     trainer = make_trainer(config, data, device, precision)
     if state: trainer.load_state_dict(state)
     with main_process_first():

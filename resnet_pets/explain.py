@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np, torch
 from matplotlib.figure import Figure
 from torch import Tensor
-from .core import PetsError, pick_device, save_figure, visible, write_text
+from resnet_pets.core import (PetsError, expand_path, pick_device, save_figure, visible,
+    write_text)
 from .photos import name_photos
 from .data import read_pets, select, split_pets
 from resnet_pets.features import (conv_filters, conv_layers, plot_feature_maps, plot_filters,
@@ -132,7 +133,7 @@ def explain(
     heat:Faithfulness|None=None # a table for it
 )->Path: # FOLDER/explain.md
     "Look into a network with a few photos: a page with all figures of `explain_figures`."
-    folder,images = Path(folder),name_photos(images)
+    folder,images = expand_path(folder),name_photos(images)
     drawn = explain_figures(classifier, images)
     for old in folder.glob('figures/explain_*.png'): old.unlink()
     files = {key: save_figure(fig, folder/f'figures/explain_{key}.png')

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn, Tensor
 from . import __version__
-from .core import PetsError, Table, atomic_write, nearest, rng
+from .core import PetsError, Table, atomic_write, expand_path, nearest, rng
 from .features import unwrap_model
 from .photos import normalize_pixels
 from .classifier import SPECIES, Classifier
@@ -164,11 +164,12 @@ def export_classifier(
 )->Table: # file, MB, largest_difference; a row a file
     "Write a classifier as files that need nothing of this library; `PetsError` if they differ."
     _check_formats(formats)
-    facts = about(classifier, name or Path(folder).resolve().name)
+    folder = expand_path(folder)
+    facts = about(classifier, name or folder.resolve().name)
     program,rows = trace(classifier),[]
     for format in formats:
         write,read = FORMATS[format]
-        path = Path(folder)/f'model.{format}'
+        path = folder/f'model.{format}'
         with atomic_write(path) as tmp:
             write(program, facts, tmp)
             difference = largest_difference(classifier, read(tmp))

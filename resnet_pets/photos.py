@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np, torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from .core import PetsError, nearest
+from .core import PetsError, expand_path, nearest
 
 # %% auto #0
 __all__ = ['PHOTO_ENDINGS', 'CROP_MODES', 'photo_errors', 'open_photo', 'inspect_photo', 'is_photo_name', 'find_photos',
@@ -108,7 +108,7 @@ def find_photos(
     "The photos in files and folders. Raises `PetsError` for an unknown name, or if there are none."
     names = [names] if isinstance(names, (str, Path)) else list(names)
     found = []
-    for name in map(Path, names):
+    for name in map(expand_path, names):
         if name.is_dir(): found += _walk(name)
         elif name.exists() or name.is_symlink(): found.append(name)
         else: raise PetsError('no such file or folder', name)
@@ -143,8 +143,9 @@ def list_photos(
     single = isinstance(images, kinds) or hasattr(images, 'path') or hasattr(images, 'read')
     found = []
     for image in [images] if single else images:
-        if isinstance(image, (str, Path)) and Path(image).is_dir():
-            inner = Path(image)/'images'
+        if isinstance(image, (str, Path)): image = expand_path(image)
+        if isinstance(image, Path) and image.is_dir():
+            inner = image/'images'
             found += find_photos(inner if inner.is_dir() else image)
         else: found.append(getattr(image, 'path', image))
     return found

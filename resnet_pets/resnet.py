@@ -23,7 +23,7 @@ __all__ = ['BLOCKS', 'ResNet', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 
 # %% ../nbs/07_resnet.ipynb #a48c18f7
 def _check_layers(layers)->tuple[int, ...]:
     layers = tuple(layers) if isinstance(layers, Sequence) else (layers,)
-    if len(layers) != 4 or not all(type(n) is int and n >= 1 for n in layers):
+    if len(layers) != 4 or not all(type(n) is int and 1 <= n <= 1000 for n in layers):
         raise PetsError(f'{layers} are not the block counts of four stages', 'layers',
             'Give four whole numbers from 1 up, such as (3, 4, 23, 3)')
     return layers

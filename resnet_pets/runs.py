@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from fastcore.basics import patch
 from tqdm import tqdm
-from .core import PetsError, Table, atomic_write, write_text
+from .core import PetsError, Table, atomic_write, expand_path, write_text
 from .config import Config, differences, load_config
 from .data import Pet
 from .processes import is_main_process
@@ -110,7 +110,7 @@ def load_run(
     folder:str|Path # e.g. 'runs/demo'
 )->Run:
     "Read a run back; `PetsError` if the folder is not one."
-    run = Run(Path(folder).expanduser())
+    run = Run(expand_path(folder))
     if not run.file('config.yaml').is_file():
         raise PetsError('not the folder of a run: it has no config.yaml', folder,
             'Make one with pets_train')
