@@ -223,13 +223,10 @@ def plot_breeds(
 # %% ../nbs/08a_confidence.ipynb #f8823e3b
 def _breed_targets(p:Predictions, breeds:Sequence[str])->Tensor: # (N,) positions in `breeds`
     _check_photos(p)
-    n,known = p.logits.shape[1], {breed: i for i,breed in enumerate(breeds)}
-    if n != len(breeds):
-        raise PetsError(f'{len(breeds)} breeds for {n} logits', 'breeds',
-            'Use a network with a logit for each breed, and name them in that order')
-    for name,breed in zip(p.name, p.breed):
-        if breed not in known:
-            raise PetsError(f"no logit for its breed '{breed}'", name, 'Leave such photos out')
+    known = {breed: i for i,breed in enumerate(breeds)}
+    if p.logits.shape[1] != len(known) or not set(p.breed) <= set(known):
+        raise PetsError('the photos or the logits are not of these breeds', 'breeds',
+            'Name the breeds in the order of the logits, and leave photos of others out')
     return torch.tensor([known[breed] for breed in p.breed])
 
 def breed_accuracy(

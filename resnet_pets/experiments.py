@@ -116,13 +116,6 @@ def train(
     return done
 
 # %% ../nbs/11b_experiments.ipynb #abd94479
-def _split_names(splits, where:str)->list[str]:
-    names = [splits] if isinstance(splits, str) else list(splits)
-    for s in names:
-        if s not in ('val', 'test'):
-            raise PetsError(f"no split '{s}' to evaluate", where, "Choose 'val' or 'test'")
-    return names
-
 def evaluate_run(
     run:Run, # trained
     splits:str|Sequence[str]='val', # 'val', 'test' or both
@@ -132,7 +125,8 @@ def evaluate_run(
     folder:str|Path|None=None # the photos, if they have moved
 )->dict: # split → metrics
     "Predict splits with the best weights; write predictions, figures and, last, the report."
-    wanted,config = _split_names(splits, 'splits'),run.config
+    wanted = [splits] if isinstance(splits, str) else list(splits)
+    config = run.config
     if evidence is None:
         if not run.finished:
             raise PetsError('this run is not finished', run.folder,
@@ -232,7 +226,8 @@ def fit(
             config.model.head) if is_main_process() else None)
         trainer = _begin(run, config, data, device, resuming)
         evidence = run_evidence(config, data, trainer.precision, device)
-        _say_ready(run, evidence, trainer, time.perf_counter()-start)
+        run.log(f"{evidence['photos']['train']} photos to train on, {trainer.precision} on "
+            f"{evidence['hardware']}, ready after {time.perf_counter()-start:.0f} s")
         resumed = trainer.step > 0
         if not train(run, trainer, data): return run
         evidence |= train_evidence(trainer)
@@ -262,11 +257,3 @@ def _begin(run:Run, config:Config, data:DataModule, device, resuming:bool)->Trai
         else: run.begin(settle(config, precision), data.pets)
         if is_main_process(): save_figure(plot_balance(data.pets), run.file('figures/balance.png'))
     return trainer
-
-def _say_ready(run:Run, evidence:dict, trainer:Trainer, seconds:float):
-    counts = evidence['photos']
-    run.log(f"{counts['train']} photos to train on, {counts['val']} to validate; "
-        f"mean {evidence['mean']}, std {evidence['std']}; "
-        f"{evidence['precision']} on {evidence['hardware']}")
-    total = trainer.steps*trainer.config.epochs
-    run.log(f'ready after {seconds:.0f} s; step {trainer.step} of {total}')

@@ -36,8 +36,6 @@ class LRUCache:
     ):
         self.limit = megabytes*1e6
         self.kept = OrderedDict()
-    def __repr__(self):
-        return f'LRUCache: {len(self.kept)} kept, {self.nbytes/1e6:.1f} of {self.limit/1e6:.1f} MB'
     @property
     def nbytes(self)->int:
         "Bytes that are kept."
@@ -74,7 +72,7 @@ class Session:
         self.uploads = []
         self.names = set(self.photos)   # all that were ever given
     def __repr__(self):
-        return f"Session: {len(self.photos)} photos, {', '.join(self.classifiers)}; {self.cache}"
+        return f"Session: {len(self.photos)} photos, {', '.join(self.classifiers)}"
 
 # %% ../nbs/15_explorers.ipynb #e6ede07a
 @patch
@@ -106,14 +104,14 @@ def add(self:Session,
     self.photos[name] = content
     self.names.add(name)
     self.uploads.append(name)
-    while len(self.uploads) > 20: self._forget(self.uploads.pop(0))
+    while len(self.uploads) > 20:
+        oldest = self.uploads.pop(0)
+        del self.photos[oldest]
+        for model in self.classifiers: self.cache.kept.pop((oldest, model), None)
     return name
 
 # %% ../nbs/15_explorers.ipynb #e2ae414f
-@patch
-def _forget(self:Session, name):
-    del self.photos[name]
-    for model in self.classifiers: self.cache.kept.pop((name, model), None)
+#| export
 
 # %% ../nbs/15_explorers.ipynb #c027
 class _Explorer:

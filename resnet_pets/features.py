@@ -8,7 +8,7 @@ import difflib, math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from textwrap import fill
-from typing import Any
+from typing import Any, NamedTuple
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
 from matplotlib.figure import Figure
@@ -16,7 +16,7 @@ from .core import PetsError, eval_mode, new_figure
 
 # %% auto #0
 __all__ = ['detached_copy', 'Hook', 'unwrap_model', 'eager_eval_mode', 'find_layers', 'Hooks', 'prepare_input', 'spatial_layers',
-           'block_names', 'check_maps', 'feature_maps', 'top_channels', 'dead_channels', 'plot_feature_maps',
+           'block_names', 'as_maps', 'feature_maps', 'top_channels', 'dead_channels', 'plot_feature_maps',
            'conv_layers', 'conv_filters', 'weight_scale', 'filter_pictures', 'plot_filters']
 
 # %% ../nbs/12_features.ipynb #c017
@@ -138,79 +138,134 @@ def prepare_input(
     weight = next((p for p in model.parameters() if p.is_floating_point()), x)
     return x.to(weight.device, weight.dtype, copy=True) # a network may write into its input
 
-# %% ../nbs/12_features.ipynb #c036
-def _is_map(output)->bool: return isinstance(output, Tensor) and output.ndim == 4
+# %% ../nbs/12_features.ipynb #d59a0dad
+class _Layout:
+    "Tells what an output is by the layers that ran before."
+    grid,channels,on_last_axis = (),0,False
+    def update(self, layer:nn.Module, output:Tensor)->None:
+        if any('2d' in c.__name__ and c.__module__.startswith('torch.nn.')
+               for c in type(layer).__mro__):
+            self.grid,self.channels,self.on_last_axis = output.shape[2:],output.shape[1],False
+        elif isinstance(layer, (nn.Linear, nn.LayerNorm)): # some turn their output afterwards
+            self.channels = getattr(layer, 'normalized_shape', output.shape)[-1]
+            self.on_last_axis = True
+    def kind(self, output:Tensor)->str:
+        if output.ndim != 4: return 'tokens' if output.ndim == 3 else ''
+        first = self.grid in ((), output.shape[2:]) or output.shape[1] == self.channels
+        last = output.shape[3] == self.channels
+        if first and last: first = not (self.on_last_axis and output.is_contiguous())
+        return 'maps' if first else 'channels-last maps' if last else ''
+
+# %% ../nbs/12_features.ipynb #de716e61
+class _Output(NamedTuple):
+    "What a layer gives."
+    shape:tuple # without N
+    kind:str # 'maps', 'channels-last maps', 'tokens' or ''
+    def __str__(self): return f"{self.kind} (N,{','.join(map(str, self.shape))})".strip()
 
 @torch.no_grad()
-def spatial_layers(
-    model:nn.Module, # any network
-    x:Tensor # (N,C,H,W), any batch that it takes
-)->dict[str, tuple[int, int, int]]: # name → (C,h,w), in the order in which they first finish
-    "Every layer that gives a stack of maps, found by running the network once."
-    network = unwrap_model(model)
-    shapes = {}
-    def recorder(name):
+def _outputs(model:nn.Module, x:Tensor)->dict[str, _Output]: # of more than one pixel
+    network,found,layout = unwrap_model(model),{},_Layout()
+    def recorder(name, layer):
         def record(output):
-            if _is_map(output): shapes[name] = tuple(output.shape[1:])
+            if isinstance(output, Tensor) and output.ndim > 2 and min(output.shape[2:]) > 1:
+                layout.update(layer, output)
+                if len(output) == len(x):
+                    found[name] = _Output(tuple(output.shape[1:]), layout.kind(output))
         return record
     with ExitStack() as hooks, eager_eval_mode(model):
         for name,layer in network.named_modules():
             if name and not isinstance(layer, torch.jit.ScriptModule):
-                hooks.callback(Hook(layer, recorder(name)).remove)
+                hooks.callback(Hook(layer, recorder(name, layer)).remove)
         network(prepare_input(model, x))
-    return shapes
+    return found
+
+# %% ../nbs/12_features.ipynb #c036
+def spatial_layers(
+    model:nn.Module, # any network
+    x:Tensor # (N,C,H,W), any batch that it takes
+)->dict[str, tuple[int, int, int]]: # name → (C,h,w), in the order in which they first finish
+    "Every layer that gives maps of more than one pixel, found by running the network once."
+    return {name: o.shape for name,o in _outputs(model, x).items() if o.kind == 'maps'}
 
 # %% ../nbs/12_features.ipynb #c039
-def _steps(module:nn.Module, spatial, prefix:str=''):
+def _steps(module:nn.Module, outputs, prefix:str=''):
     for name,child in module.named_children():
         name = prefix+name
         opened = isinstance(child, (nn.Sequential, nn.ModuleList))
-        if name in spatial and not opened: yield name, child
-        else: yield from _steps(child, spatial, name+'.')
+        if name in outputs and not opened: yield name, child
+        else: yield from _steps(child, outputs, name+'.')
+
+# %% ../nbs/12_features.ipynb #8ab335cb
+def _blocks(model:nn.Module, outputs:Mapping[str, _Output])->list[str]:
+    order = {name: i for i,name in enumerate(outputs)}
+    blocks,weights = [],{True: 0, False: 0}
+    for name,layer in sorted(_steps(unwrap_model(model), outputs), key=lambda s: order[s[0]]):
+        is_map = outputs[name].kind == 'maps'
+        weights[is_map] += sum(p.numel() for p in layer.parameters())
+        if not is_map:
+            if weights[False] > weights[True]: blocks = []
+        elif any(isinstance(m, nn.Conv2d) for m in layer.modules()): blocks.append(name)
+        elif blocks and not isinstance(layer, nn.AdaptiveAvgPool2d): blocks[-1] = name
+    return blocks
 
 # %% ../nbs/12_features.ipynb #8fc9d410
+_RESHAPE = {'channels-last maps': 'Give reshape=lambda t: t.permute(0, 3, 1, 2)',
+    'tokens': 'Give reshape=lambda t: t[:,k:].transpose(1, 2).unflatten(2, (h, w)), '
+        'of k class tokens and h×w others'}
+
 def block_names(
     model:nn.Module, # any network with convolutions
     x:Tensor # (N,C,H,W), any batch that it takes
 )->list[str]: # of a ResNet: the stem's last layer, 'layer1.0', … up to the last block
-    "The steps of a network, each with the norm, activation and pooling that follow it."
-    spatial = spatial_layers(model, x)
-    order = {name: i for i,name in enumerate(spatial)}
-    blocks = []
-    for name,layer in sorted(_steps(unwrap_model(model), spatial), key=lambda s: order[s[0]]):
-        if any(isinstance(m, nn.Conv2d) for m in layer.modules()): blocks.append(name)
-        elif blocks and spatial[name][1:] != (1, 1): blocks[-1] = name # 1×1 is no longer a map
-    if not blocks:
-        raise PetsError('no convolution gives a map', type(model).__name__,
-            'Give a convolutional network')
-    return blocks
+    "The steps of a CNN, each with the norm, activation and pooling that follow it."
+    outputs,name = _outputs(model, x),type(unwrap_model(model)).__name__
+    if blocks := _blocks(model, outputs): return blocks
+    others = [o for o in outputs.values() if o.kind in _RESHAPE and o.shape[0] > 1]
+    if not others:
+        raise PetsError('no convolution gives a map', name, 'Give a convolutional network')
+    raise PetsError(f'its features are {others[-1]}, not maps (N,C,h,w)', name,
+        f'{_RESHAPE[others[-1].kind]}, and name the layers, to grad_cam or feature_maps')
 
 # %% ../nbs/12_features.ipynb #c042
-def check_maps(
+def _known_kinds(model:nn.Module, x:Tensor)->dict: # layer → kind of its output
+    network = unwrap_model(model)
+    if not any(isinstance(m, nn.LayerNorm) for m in network.modules()): return {}
+    return {network.get_submodule(n): o.kind for n,o in _outputs(model, x[:1]).items()}
+
+def as_maps(
     outputs:Mapping[str, Any], # layer → its output
     model:nn.Module, # that was run
-    x:Tensor # (N,C,H,W), that it was run on
-)->None:
-    "Raises `PetsError`, naming layers that would do, unless each output is maps (N,C,h,w)."
+    x:Tensor, # (N,C,H,W), that it was run on
+    reshape:Callable|None=None # from an output to (N,C,h,w)
+)->dict[str, Tensor]: # layer → (N,C,h,w)
+    "The outputs of layers as maps. Raises `PetsError` for one that is none."
+    if reshape: outputs = {name: reshape(output) for name,output in outputs.items()}
+    network,known = unwrap_model(model), {} if reshape else _known_kinds(model, x)
     for name,output in outputs.items():
-        if _is_map(output): continue
-        gives = f'a {type(output).__name__}'
-        if isinstance(output, Tensor): gives = f'(N,{",".join(map(str, output.shape[1:]))})'
-        raise PetsError(f'this layer gives {gives}, not maps (N,C,H,W)', name,
-            f"The last layers with maps: {', '.join(block_names(model, x)[:-4:-1])}")
+        gives,kind = f'a {type(output).__name__}', ''
+        if isinstance(output, Tensor):
+            kind = known.get(network.get_submodule(name), _Layout().kind(output))
+            if kind == 'maps' and len(output) == len(x): continue
+            gives = _Output(tuple(output.shape[1:]), kind)
+        last = _blocks(model, _outputs(model, x[:1]))[:-4:-1]
+        raise PetsError(f"this layer{', reshaped,' if reshape else ''} gives {gives}, not maps "
+            '(N,C,h,w)', name, _RESHAPE.get(kind) or
+            f"The last layers with maps: {', '.join(last) or 'none'}")
+    return dict(outputs)
 
 # %% ../nbs/12_features.ipynb #c044
 @torch.no_grad()
 def feature_maps(
     model:nn.Module, # any network; left as it was
     x:Tensor, # (N,C,H,W), normalised photos
-    layers:str|nn.Module|Sequence[str|nn.Module] # names or modules, as many as you like
+    layers:str|nn.Module|Sequence[str|nn.Module], # names or modules, as many as you like
+    reshape:Callable|None=None # from a layer's output to (N,C,h,w), for tokens or channels last
 )->dict[str, Tensor]: # name → (N,C,h,w), copies
     "What these layers make of a batch, in one forward pass in evaluation mode."
     with eager_eval_mode(model), Hooks(model, layers) as hooks:
         unwrap_model(model)(prepare_input(model, x))
-    check_maps(hooks.stored, model, x)
-    return hooks.stored
+    return as_maps(hooks.stored, model, x, reshape)
 
 # %% ../nbs/12_features.ipynb #c054
 def top_channels(

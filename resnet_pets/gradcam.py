@@ -15,7 +15,7 @@ from torch import nn, Tensor
 from torch.autograd.graph import get_gradient_edge
 from matplotlib.figure import Figure
 from .core import PetsError, nearest, new_figure
-from .features import (Hooks, check_maps, detached_copy, eager_eval_mode,
+from .features import (Hooks, as_maps, detached_copy, eager_eval_mode,
     prepare_input, unwrap_model)
 
 # %% auto #0
@@ -141,21 +141,23 @@ def activations_and_gradients(
     x:Tensor, # (N,C,H,W), normalised photos
     layers:str|nn.Module|Sequence[str|nn.Module], # names or modules, as many as you like
     target:int|str|Sequence|Callable|None=None, # as for `target_scores`
-    classes:Sequence[str]|None=None # as for `target_scores`
+    classes:Sequence[str]|None=None, # as for `target_scores`
+    reshape:Callable|None=None # from a layer's output to (N,C,h,w), for tokens or channels last
 )->ActivationsAndGradients: # of all layers, by name
     "Activations and the target's gradients there, by one forward and one backward pass."
     with torch.inference_mode(False), torch.enable_grad(), eager_eval_mode(model):
         x = prepare_input(model, x).detach().requires_grad_()
         with Hooks(model, layers, _copy_and_edge) as hooks:
             output = unwrap_model(model)(x.clone()) # a clone: the first layer may work in place
-        activations = {name: copy for name,(copy,_) in hooks.stored.items()}
-        check_maps(activations, model, x)
+        outputs = {name: copy for name,(copy,_) in hooks.stored.items()}
+        activations = as_maps(outputs, model, x, reshape)
         _check_finite({**activations, 'output': output})
         scores = target_scores(output, target, classes)
         if len(scores) != len(x):
             raise PetsError(f'{len(scores)} scores for {len(x)} photos', 'target',
                 'Give one number for each photo')
         gradients = _gradients(scores, {name: edge for name,(_,edge) in hooks.stored.items()})
+    if reshape: gradients = {name: reshape(g) for name,g in gradients.items()}
     _check_finite({f'gradient at {name}': g for name,g in gradients.items()})
     detached = output.detach() if isinstance(output, Tensor) else output
     return ActivationsAndGradients(detached, scores.detach(), activations, gradients)
@@ -197,14 +199,16 @@ def grad_cam(
     layers:str|nn.Module|Sequence[str|nn.Module], # names or modules, as many as you like
     target:int|str|Sequence|Callable|None=None, # as for `target_scores`; None: the highest logit
     method:str='gradcam', # a key of `METHODS`
-    classes:Sequence[str]|None=None # names of the logits
-)->dict[str, Tensor]: # name of the layer → (N,h,w), raw and signed
+    classes:Sequence[str]|None=None, # names of the logits
+    reshape:Callable|None=None, # from a layer's output to (N,C,h,w), for tokens or channels last
+    relu:bool=False # keep only what is positive
+)->dict[str, Tensor]: # name of the layer → (N,h,w), raw, and signed unless `relu`
     "What speaks for the target, at each of these layers."
     if method not in METHODS:
         raise PetsError(f"no method '{method}'", 'method', nearest(method, METHODS))
-    found = activations_and_gradients(model, x, layers, target, classes)
-    cam = METHODS[method]
-    return {name: cam(a, found.gradients[name]) for name,a in found.activations.items()}
+    found = activations_and_gradients(model, x, layers, target, classes, reshape)
+    maps = {name: METHODS[method](a, found.gradients[name]) for name,a in found.activations.items()}
+    return {name: m.relu() for name,m in maps.items()} if relu else maps
 
 # %% ../nbs/13_gradcam.ipynb #c068
 def upsample(

@@ -164,10 +164,6 @@ def _check_batches(batches, batch_size:int):
     if batch_size % world_size():
         raise PetsError(f'{batch_size} photos do not divide evenly among {world_size()} processes',
             'training.batch_size', f'Take a multiple of {world_size()}')
-    if not len(batches):
-        raise PetsError(f'fewer training photos than one batch of {batch_size}',
-            'training.batch_size',
-            'Lower it, or add photos')
 
 def _data_parallel(model, unused_parameters:bool)->nn.Module:
     if world_size() == 1: return model
