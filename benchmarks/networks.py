@@ -83,6 +83,8 @@ def difference(ours, theirs)->float: # relative to the largest value
     assert ours.shape == theirs.shape and largest > 0
     return (ours-theirs).abs().max().item()/largest
 
+def shown(difference)->str: return f'{difference:.0e}' if difference else '0'
+
 def said(work)->str:
     "Whether something works."
     try: work()
@@ -93,15 +95,15 @@ def look(name:str)->dict: # a row
     "All that is tried with one network."
     network,x,layer,reshape = build(name)
     ours = grad_cam(network, x, layer, CLASSES, reshape=reshape)[layer]
-    apart = difference(ours, of_package(network, x, layer, reshape))
-    captum = None if reshape else f'{difference(ours, of_captum(network, x, layer)):.0e}'
+    package = shown(difference(ours, of_package(network, x, layer, reshape)))
+    captum = None if reshape else shown(difference(ours, of_captum(network, x, layer)))
     classifier = Classifier(network, x.shape[-1])
     photo = np.random.default_rng(0).integers(0, 256, (150, 120, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         return {'network': name, 'px': x.shape[-1],
             'layer': f'{layer}, {reshape.__name__}' if reshape else layer,
             'grid': '×'.join(map(str, ours.shape[1:])), 'captum': captum,
-            'grad-cam': f'{apart:.0e}', 'predict': said(lambda: classifier.predict(photo)),
+            'grad-cam': package, 'predict': said(lambda: classifier.predict(photo)),
             'explorers': said(lambda: analyse(classifier, photo)),
             'ONNX': said(lambda: export_classifier(classifier, folder, ['onnx']))}
 

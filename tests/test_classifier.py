@@ -1,11 +1,11 @@
 "One photo has one answer, whoever asks; and networks of other libraries are asked in the same way."
-import csv, json, math, shutil
+import csv, json, math
 from contextlib import redirect_stdout
 from io import StringIO
 import numpy as np, pytest, timm, torch, torchvision
 from PIL import Image
 from resnet_pets.classifier import Classifier
-from resnet_pets.cli import pets_evaluate, pets_explain, pets_export, pets_predict, pets_train
+from resnet_pets.cli import pets_evaluate, pets_predict, pets_train
 from resnet_pets.draw import draw_pets
 from resnet_pets.explain import _look, explain
 from resnet_pets.explorers import FeatureMapExplorer, GradCamExplorer, export_explorer

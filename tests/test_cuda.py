@@ -1,11 +1,11 @@
 "What only a GPU can show: commands, the same results as on the CPU, no memory kept, NCCL."
-import subprocess, sys
-from pathlib import Path
+import copy, subprocess, sys
 import pytest, torch
 from torch import nn
 from resnet_pets.cli import pets_evaluate, pets_explain, pets_export, pets_predict, pets_train
 from resnet_pets.core import pick_precision, rng, seeded
-from resnet_pets.data import open_photo, read_pets
+from resnet_pets.data import read_pets
+from resnet_pets.photos import open_photo
 from resnet_pets.explorers import export_explorer
 from resnet_pets.faithfulness import faithfulness
 from resnet_pets.features import block_names, feature_maps
@@ -43,8 +43,8 @@ def run(home):
 def test_commands(home, run):
     folder,photos = str(run.folder), [str(p.path) for p in read_pets(home/'pets')[:3]]
     assert run.report['evidence']['hardware'] == torch.cuda.get_device_name()
-    commands = [(pets_evaluate, folder, '--split', 'test'), (pets_predict, folder, *photos),
-        (pets_explain, folder), (pets_export, folder, '--format', 'pt2')]
+    commands = [(pets_evaluate, folder, '--split', 'test'), (pets_predict, *photos, '--run', folder),
+        (pets_explain, '--run', folder), (pets_export, folder, '--format', 'pt2')]
     for command,*given in commands: assert command(given) == 0
 
 @pytest.mark.parametrize('precision', ['fp32', 'fp16', 'auto'])
@@ -120,8 +120,8 @@ def test_explorers(home, run, tmp_path):
 
 def test_faithfulness(home, run):
     pets = read_pets(home/'pets')[:12]
-    found = [faithfulness(run.classifier, pets, device=device, steps=3) for device in ('cpu', 'cuda')]
-    for measure in ('share', 'deletion', 'insertion'):
+    found = [faithfulness(copy.deepcopy(run.classifier).to(device), pets, steps=3) for device in ('cpu', 'cuda')]
+    for measure in ('energy_pointing_game', 'deletion', 'insertion'):
         here,there = (f.scores('gradcam', measure).cpu() for f in found)
         torch.testing.assert_close(there, here, atol=.02, rtol=0)
-    assert found[0].similar.keys() == found[1].similar.keys()
+    assert found[0].similarity.keys() == found[1].similarity.keys()
