@@ -1,13 +1,15 @@
 """Networks of torchvision and timm, looked into by ours and by others
 
-Tried, on two photos of noise: Grad-CAM at the last block that `block_names` finds, or of a
-transformer at the layer named, with a `reshape`. Beside it stand the raw maps of captum's
-`LayerGradCam` and of `GradCAM` of the package grad-cam: the largest difference anywhere, as a
-share of the largest value. Of tokens and of channels that come last captum makes no maps.
-Then whether `Classifier.predict` takes the network, the analysis behind the explorers, and the
-export to ONNX with its check; "refused" means with one message that says why.
-The weights are random, by seed 0, and batch norms have seen one batch: a trained network differs
-in its numbers, not in its layers. All of it on the CPU in float32.
+Tried, on two photos of noise: Grad-CAM at the last of `block_names`, and for a transformer at the
+layer named, with a `reshape`. It is compared with the raw maps of captum's `LayerGradCam` and of
+`GradCAM` of the package grad-cam: the largest difference anywhere, as a share of the largest value.
+captum has no such option for tokens and channels that come last. torchvision's densenet121
+overwrites the output of its last batch norm by a ReLU in place; captum and ours keep what the layer
+gave, and grad-cam explains the overwritten values.
+Then whether the network works in `Classifier.predict`, in the analysis behind the explorers and in
+the export to ONNX with its check. "refused" means: by one message that says why.
+The weights are random, and batch norms have seen eight photos: a trained network has other numbers
+and the same layers. Everything on the CPU in float32.
 """
 import math, tempfile
 import numpy as np, timm, torch, torchvision
@@ -54,13 +56,14 @@ def build(name:str)->tuple: # network in evaluation mode, two photos, layer, res
     with seeded(0, name):
         if library == 'timm': network = timm.create_model(model, num_classes=10, **how)
         else: network = torchvision.models.get_model(model, num_classes=10, **how)
-        x = torch.randn(2, 3, size, size)
-        for m in network.modules():
-            if isinstance(m, nn.BatchNorm2d): m.momentum = 1.
+        squares = torch.randint(0, 256, (8, size, size, 3), dtype=torch.uint8)
+        x = Classifier(network, size).normalize(squares)
+        for m in network.eval().modules():
+            if isinstance(m, nn.BatchNorm2d): m.train().momentum = 1.
             if isinstance(m, nn.Linear) and not m.weight.any(): nn.init.normal_(m.weight, std=.02)
-        with torch.no_grad(): network.train()(x)
-    network.eval()
-    return network, x, layer or block_names(network, x)[-1], reshape
+        with torch.no_grad(): network(x)
+    x = x[:2]
+    return network.eval(), x, layer or block_names(network, x)[-1], reshape
 
 def of_captum(network, x, layer):
     "Raw Grad-CAM by captum."
@@ -100,10 +103,10 @@ def look(name:str)->dict: # a row
     classifier = Classifier(network, x.shape[-1])
     photo = np.random.default_rng(0).integers(0, 256, (150, 120, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        return {'network': name, 'px': x.shape[-1],
+        return {'network': name, 'weights': 'random, seed 0', 'px': x.shape[-1],
             'layer': f'{layer}, {reshape.__name__}' if reshape else layer,
-            'grid': '×'.join(map(str, ours.shape[1:])), 'captum': captum,
-            'grad-cam': package, 'predict': said(lambda: classifier.predict(photo)),
+            'map': '×'.join(map(str, ours.shape[1:])), 'difference from captum': captum,
+            'from grad-cam': package, 'predict': said(lambda: classifier.predict(photo)),
             'explorers': said(lambda: analyse(classifier, photo)),
             'ONNX': said(lambda: export_classifier(classifier, folder, ['onnx']))}
 
@@ -111,9 +114,9 @@ def plot_differences(rows):
     "The largest difference of each network, from captum and from the package grad-cam."
     fig,axs = new_figure(size=(7.5, 1.1+.25*len(rows)))
     ax = axs[0,0]
-    for kind,color in (('captum', 'dog'), ('grad-cam', 'cat')):
-        values = [(max(float(r[kind]), 1e-9), i) for i,r in enumerate(rows) if r[kind]]
-        if values: ax.plot(*zip(*values), 'o', color=COLORS[color], label=kind)
+    for column,color in (('difference from captum', 'dog'), ('from grad-cam', 'cat')):
+        values = [(max(float(r[column]), 1e-9), i) for i,r in enumerate(rows) if r[column]]
+        ax.plot(*zip(*values), 'o', color=COLORS[color], label=column.split()[-1])
     ax.set(xscale='log', xlim=(5e-10, 1), yticks=range(len(rows)),
         yticklabels=[r['network'] for r in rows], title='Our maps and theirs',
         xlabel='largest difference, as a share of the largest value (0 stands at 1e-9)')

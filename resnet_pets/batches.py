@@ -288,14 +288,21 @@ class Batches:
             raise PetsError(f'{len(cache)} photos do not fill one batch of {batch_size}',
                 'batch_size',
                 f'Take {max(len(cache), 1)} or fewer')
-    def __len__(self):
-        full = len(self.cache)/self.batch_size
-        return math.floor(full) if self.drop_last else math.ceil(full)
-    def __iter__(self): return self.epoch(0)
-    def __repr__(self):
-        how = 'as they are' if self.augment is None else 'shuffled and varied'
-        size = f'{len(self)} of {self.batch_size} photos, {self.size} px'
-        return f'Batches: {size}, {how}, on {self.device}'
+
+# %% ../nbs/05_batches.ipynb #c8f0e703
+@patch
+def __len__(self:Batches)->int: # batches of an epoch
+    full = len(self.cache)/self.batch_size
+    return math.floor(full) if self.drop_last else math.ceil(full)
+
+@patch
+def __iter__(self:Batches): return self.epoch(0)
+
+@patch
+def __repr__(self:Batches):
+    how = 'as they are' if self.augment is None else 'shuffled and varied'
+    size = f'{len(self)} of {self.batch_size} photos, {self.size} px'
+    return f'Batches: {size}, {how}, on {self.device}'
 
 # %% ../nbs/05_batches.ipynb #9323f8e7
 @patch

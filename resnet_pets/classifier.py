@@ -88,11 +88,13 @@ class Classifier(nn.Module):
         "The network itself."
         return self.network(x)
 
-    def __repr__(self):
-        n = sum(p.numel() for p in self.network.parameters())
-        names = 'classes by number' if self.classes is None else f'{len(self.classes)} classes'
-        kind = type(self.network).__name__
-        return f'Classifier: {kind} of {n:,} parameters, {self.size} px, {names}'
+# %% ../nbs/07b_classifier.ipynb #131a74ed
+@patch
+def __repr__(self:Classifier):
+    n = sum(p.numel() for p in self.network.parameters())
+    names = 'classes by number' if self.classes is None else f'{len(self.classes)} classes'
+    kind = type(self.network).__name__
+    return f'Classifier: {kind} of {n:,} parameters, {self.size} px, {names}'
 
 # %% ../nbs/07b_classifier.ipynb #4f81a58b
 def _check_input(network, size, mean, std):

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from . import __version__
 from resnet_pets.core import (PetsError, atomic_write, expand_path, pick_device, pick_precision,
     save_figure)
-from .config import Config
+from .config import Config, DataSection
 from .data import select
 from .processes import broadcast_object, is_main_process, main_process_first, world_size
 from .stats import plot_balance
@@ -110,12 +110,17 @@ def train(
             with main_process_first(): run.save_epoch(trainer, data, flip)
             note(row)
         done = trainer.fit(validator(data, trainer.device, trainer.precision), after_epoch)
+    if is_main_process() and trainer.history:
+        save_figure(plot_history(trainer.history), run.file('figures/history.png'))
     if not done:
         if is_main_process(): save_state(trainer.state_dict(), run.file('last.ckpt'))
         run.log(f'stopped at step {trainer.step}; the same command with --resume continues')
     return done
 
 # %% ../nbs/11b_experiments.ipynb #abd94479
+def _prepare(data:DataSection, head:str)->DataModule: # by the main process, for all
+    return broadcast_object(prepare(data, head) if is_main_process() else None)
+
 def evaluate_run(
     run:Run, # trained
     splits:str|Sequence[str]='val', # 'val', 'test' or both
@@ -135,7 +140,7 @@ def evaluate_run(
     if data is None:
         moved = {} if folder is None else dict(source='folder', folder=expand_path(folder))
         section = config.data.model_copy(update=moved)
-        data = broadcast_object(prepare(section, config.model.head) if is_main_process() else None)
+        data = _prepare(section, config.model.head)
     run.check_photos(data.pets)
     device = pick_device(device or config.training.device)
     tables = [_predict_split(run, data, s, device, evidence) for s in dict.fromkeys(wanted)]
@@ -214,30 +219,25 @@ def fit(
     "Run an experiment into one folder, which no other process may use meanwhile."
     start,device = time.perf_counter(),pick_device(config.training.device)
     config = settle(config, config.training.precision)
-    folder = run_folder(config.results.folder, name)
-    with lock_folder(folder):
+    def minutes(): return round((time.perf_counter()-start)/60, 2)
+    with lock_folder(folder := run_folder(config.results.folder, name)):
         run = open_run(config, name, resume, overwrite) if is_main_process() else Run(folder)
-        resuming,finished = broadcast_object((resume and run.file('config.yaml').exists(),
-            resume and run.finished))
+        begun = resume and run.file('config.yaml').exists()
+        resuming,finished = broadcast_object((begun, resume and run.finished))
         if finished:
             run.log(f'the run {folder.name} is finished already')
             return run
-        data = broadcast_object(prepare(config.data,
-            config.model.head) if is_main_process() else None)
+        data = _prepare(config.data, config.model.head)
         trainer = _begin(run, config, data, device, resuming)
         evidence = run_evidence(config, data, trainer.precision, device)
-        run.log(f"{evidence['photos']['train']} photos to train on, {trainer.precision} on "
-            f"{evidence['hardware']}, ready after {time.perf_counter()-start:.0f} s")
+        where = f"{trainer.precision} on {evidence['hardware']}"
+        run.log(f'ready after {minutes():.1f} minutes, {where}')
         resumed = trainer.step > 0
         if not train(run, trainer, data): return run
         evidence |= train_evidence(trainer)
         evaluate_run(run, config.results.splits, data, evidence)
-        if is_main_process():
-            save_figure(plot_history(trainer.history), run.file('figures/history.png'))
-        if not resumed:   # else the time is not known
-            run.write_report(evidence | dict(total_minutes=round((time.perf_counter()-start)/60,
-                2)))
-        splits = ' and '.join(run.report['splits'])
+        if not resumed: run.write_report(evidence | dict(total_minutes=minutes()))   # else unknown
+        splits = ', '.join(run.report['splits'])
         run.log(f"best epoch {evidence['best_epoch']}; evaluated on {splits}")
         return run
 

@@ -117,6 +117,7 @@ def find_photos(
             f"Photos end in {', '.join(PHOTO_ENDINGS)}")
     return found
 
+# %% ../nbs/02a_photos.ipynb #0cdc0d9d
 def _walk(folder:Path, above:tuple=())->list[Path]: # of a circle of links each folder counts once
     here,found = folder.resolve(),[]
     for p in sorted(folder.iterdir()):

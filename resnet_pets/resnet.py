@@ -61,24 +61,30 @@ class ResNet(nn.Module):
             if isinstance(m, nn.Conv2d):
                 nn.init.kaiming_normal_(m.weight, mode='fan_out', nonlinearity='relu')
 
-    def _stage(self, block, channels, n, zero, stride=1, dilate=False)->nn.Sequential:
-        inplanes,dilation = self.inplanes,self.dilation
-        if dilate: self.dilation,stride = dilation*stride,1
-        self.inplanes = channels*block.expansion
-        rest = [block(self.inplanes, channels, 1, self.dilation, zero) for _ in range(n-1)]
-        return nn.Sequential(block(inplanes, channels, stride, dilation, zero), *rest)
+# %% ../nbs/07_resnet.ipynb #a83f7e74
+@patch
+def _stage(self:ResNet, block, channels, n, zero, stride=1, dilate=False)->nn.Sequential:
+    inplanes,dilation = self.inplanes,self.dilation
+    if dilate: self.dilation,stride = dilation*stride,1
+    self.inplanes = channels*block.expansion
+    rest = [block(self.inplanes, channels, 1, self.dilation, zero) for _ in range(n-1)]
+    return nn.Sequential(block(inplanes, channels, stride, dilation, zero), *rest)
 
-    def _head(self, num_classes)->nn.Module:
-        return nn.Linear(self.inplanes, num_classes) if num_classes else nn.Identity()
+@patch
+def _head(self:ResNet, num_classes)->nn.Module:
+    return nn.Linear(self.inplanes, num_classes) if num_classes else nn.Identity()
 
-    def stem(self, x:Tensor)->Tensor:
-        "From the photo to a quarter of its size: 7×7 convolution, batch norm, ReLU, max pool."
-        return self.maxpool(self.relu(self.bn1(self.conv1(x))))
+# %% ../nbs/07_resnet.ipynb #9e8d9ffb
+@patch
+def stem(self:ResNet, x:Tensor)->Tensor:
+    "From the photo to a quarter of its size: 7×7 convolution, batch norm, ReLU, max pool."
+    return self.maxpool(self.relu(self.bn1(self.conv1(x))))
 
-    def stages(self)->dict[str, Callable]:
-        "The stages by name, in the order in which a photo passes them."
-        return dict(stem=self.stem, layer1=self.layer1, layer2=self.layer2, layer3=self.layer3,
-            layer4=self.layer4)
+@patch
+def stages(self:ResNet)->dict[str, Callable]:
+    "The stages by name, in the order in which a photo passes them."
+    return dict(stem=self.stem, layer1=self.layer1, layer2=self.layer2, layer3=self.layer3,
+        layer4=self.layer4)
 
 # %% ../nbs/07_resnet.ipynb #28c4b636
 def _check_photos(x, channels:int):

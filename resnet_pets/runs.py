@@ -66,6 +66,10 @@ def report(self:Run)->dict:
         raise PetsError('not a readable report', self.file('report.json'),
             'Delete it, and --resume writes it again') from None
 
+# %% ../nbs/11_runs.ipynb #f8ad9e8e
+#| export
+
+# %% ../nbs/11_runs.ipynb #71b4dedc
 @patch(as_prop=True)
 def photos(self:Run)->dict: # name → split
     "The photos of the run and the split of each."
