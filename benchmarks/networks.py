@@ -58,9 +58,11 @@ def build(name:str)->tuple: # network in evaluation mode, two photos, layer, res
         else: network = torchvision.models.get_model(model, num_classes=10, **how)
         squares = torch.randint(0, 256, (8, size, size, 3), dtype=torch.uint8)
         x = Classifier(network, size).normalize(squares)
-        for m in network.eval().modules():
-            if isinstance(m, nn.BatchNorm2d): m.train().momentum = 1.
+        for m in network.eval().modules(): # some heads start at 0
             if isinstance(m, nn.Linear) and not m.weight.any(): nn.init.normal_(m.weight, std=.02)
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    for m in norms: m.train().momentum = 1.
+    if norms:
         with torch.no_grad(): network(x)
     x = x[:2]
     return network.eval(), x, layer or block_names(network, x)[-1], reshape

@@ -83,7 +83,7 @@ def jpeg(
 def find_blocks(
     classifier:Classifier # with any network
 )->dict[str, str]: # what we call it → the layer's name in the network
-    "The stem and every block. Raises `PetsError` if the network takes no photos of this size."
+    "The stem and every block. Raises `PetsError` if it takes no such photos, or gives no maps."
     classifier.names   # by a dry run that refuses such a network in plain words
     size = classifier.size
     layers = block_names(classifier, torch.zeros(1, 3, size, size, device=classifier.device))
