@@ -119,7 +119,7 @@ def plot_differences(rows):
     for column,color in (('difference from captum', 'dog'), ('from grad-cam', 'cat')):
         values = [(max(float(r[column]), 1e-9), i) for i,r in enumerate(rows) if r[column]]
         ax.plot(*zip(*values), 'o', color=COLORS[color], label=column.split()[-1])
-    ax.set(xscale='log', xlim=(5e-10, 1), yticks=range(len(rows)),
+    ax.set(xscale='log', xlim=(5e-10, 3), yticks=range(len(rows)),
         yticklabels=[r['network'] for r in rows], title='Our maps and theirs',
         xlabel='largest difference, as a share of the largest value (0 stands at 1e-9)')
     ax.tick_params(axis='y', labelsize=7)

@@ -187,18 +187,23 @@ def pets_stats(
         for name,fig in made.items(): print(save_figure(fig, Path(figures)/f'{name}.png'))
 
 # %% ../nbs/16_cli.ipynb #c036
+def _from_here(path:Path)->Path: # as short as it can be
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
 def say_result(
     run:Run # finished
 )->None:
     "Print the result of a run and where to look."
     splits = run.report['splits']
+    folder = _from_here(run.folder)
     rows = [dict(split=s, photos=m['n']) | {k: m[k] for k in ('loss', 'roc_auc', 'accuracy')}
         for s,m in splits.items()]
-    print(f'\n{Table(rows)}\n\nlook at:         {run.folder}/report.md and {run.folder}/figures/')
+    print(f'\n{Table(rows)}\n\nlook at:         {folder}/report.md and {folder}/figures/')
 
 # %% ../nbs/16_cli.ipynb #c037
 def _say_next(run:Run)->None: # lines to copy
-    folder = quote(str(run.folder))
+    folder = quote(str(_from_here(run.folder)))
     if run.config.data.source == 'drawn':
         print('on real photos:  pets_train fast data.source=official  # or data.folder=PATH')
     print(f'on your photos:  pets_predict FILES --run {folder}')

@@ -138,7 +138,7 @@ def prepare_input(
     weight = next((p for p in model.parameters() if p.is_floating_point()), x)
     return x.to(weight.device, weight.dtype, copy=True) # a network may write into its input
 
-# %% ../nbs/12_features.ipynb #d59a0dad
+# %% ../nbs/12_features.ipynb #e016c43e
 class _Layout:
     "Tells what an output is by the layers that ran before."
     grid,channels,on_last_axis = (),0,False
@@ -156,7 +156,7 @@ class _Layout:
         if first and last: first = not (self.on_last_axis and output.is_contiguous())
         return 'maps' if first else 'channels-last maps' if last else ''
 
-# %% ../nbs/12_features.ipynb #de716e61
+# %% ../nbs/12_features.ipynb #b79a3e3b
 class _Output(NamedTuple):
     "What a layer gives."
     shape:tuple # without N
@@ -196,13 +196,13 @@ def _steps(module:nn.Module, outputs, prefix:str=''):
         if name in outputs and not opened: yield name, child
         else: yield from _steps(child, outputs, name+'.')
 
-# %% ../nbs/12_features.ipynb #8ab335cb
+# %% ../nbs/12_features.ipynb #cb68f1cc
 def _blocks(model:nn.Module, outputs:Mapping[str, _Output])->list[str]:
     order = {name: i for i,name in enumerate(outputs)}
     blocks,weights = [],{True: 0, False: 0}
     for name,layer in sorted(_steps(unwrap_model(model), outputs), key=lambda s: order[s[0]]):
         is_map = outputs[name].kind == 'maps'
-        weights[is_map] += sum(p.numel() for p in layer.parameters())
+        weights[is_map] += len(list(layer.parameters()))
         if not is_map:
             if weights[False] > weights[True]: blocks = []
         elif any(isinstance(m, nn.Conv2d) for m in layer.modules()): blocks.append(name)
