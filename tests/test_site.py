@@ -84,7 +84,7 @@ def named()->dict: # public name → what may follow it
     modules = [importlib.import_module(f'resnet_pets.{m}') for m in MODULES]
     return {name: members(thing) for m in modules for name,thing in vars(m).items()}
 
-OTHER_WORDS = set('make torchrun nbdev_clean nbdev_docs nbdev_export nbdev_test trainval ipywidgets interact feature_info default_cfg'.split())    # commands, and names of other libraries
+OTHER_WORDS = set('make torchrun nbdev_clean nbdev_docs nbdev_export nbdev_test trainval ipywidgets interact feature_info default_cfg reshape_transform'.split())    # commands, and names of other libraries
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 def test_names_exist(path, named):
