@@ -6,7 +6,7 @@ import pytest
 pytestmark = pytest.mark.slow
 FOLDER = Path(__file__).parents[1]/'benchmarks'
 
-@pytest.mark.parametrize('name', ['training_step', 'input', 'prediction', 'growth', 'gradcam', 'explorers', 'explorers_browser', 'export'])
+@pytest.mark.parametrize('name', ['training_step', 'input', 'prediction', 'growth', 'gradcam', 'explorers', 'explorers_browser', 'export', 'networks'])
 def test_benchmark(name, tmp_path):
     done = subprocess.run([sys.executable, FOLDER/f'{name}.py', '--quick', '--device', 'cpu', '--out', tmp_path], capture_output=True, text=True)
     if 'there is no Chromium' in done.stderr: pytest.skip(done.stderr.strip())
