@@ -29,7 +29,7 @@ def test_weights_made_of_other_weights_are_randomized():
         model(X)    # leaves tensors behind that can't be copied
         assert (model.eval()(X)-randomize_weights(model)(X)).abs().min() > 1e-4
         batches = [(X, torch.ones(2, 3, 32, 32))]
-        measured,similarity = measure_faithfulness(model, batches, '2', steps=2, grid_size=4)
+        measured,similarity = measure_faithfulness(model, batches, '2', steps=8, grid_size=4)
         trained,random = measured['gradcam', 'insertion'], measured['untrained', 'insertion']
         assert not torch.equal(trained, random) and similarity
 
