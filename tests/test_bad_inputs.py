@@ -441,7 +441,7 @@ WEIGHTS = {f'cut{i}': lambda data, i=i: data[:len(data)*i//8] for i in range(8)}
     metadata=lambda d: lying(d, lambda h: h.update(__metadata__=dict(resnet_pets='{'))), deep=lambda d: lying(d, lambda h: h.update(__metadata__=dict(resnet_pets='['*100_000))), list=lambda d: lying(d, lambda h: h.update(__metadata__=dict(resnet_pets='[]'))), renamed=lambda d: lying(d, lambda h: h.update(other=h.pop(first(h)))),
     edited=lambda d: d.replace(b'center', b'squash', 1), unknown=context(colour='red'), **{f'without_{k}': context(**{k: ...}) for k in ('network', 'size', 'mean', 'std', 'classes', 'species', 'crop_mode', 'crop_pct', 'flip')},
     deeper=context(network__layers=[2, 1, 1, 1]), wider=context(network__width=16), endless=context(network__layers=[10**9, 1, 1, 1]), vast=context(network__width=10**7), no_width=context(network__width=0), minus_width=context(network__width=-8), three_stages=context(network__layers=[1, 1, 1]), no_block=context(network__layers=[0, 1, 1, 1]),
-    other_block=context(network__block='conv'), grey=context(network__in_channels=1), no_channels=context(network__in_channels=0), two_logits=context(network__num_classes=2), no_logits=context(network__num_classes=0), unknown_network=context(network__depth=3), null_network=context(network=None), list_network=context(network=[]),
+    other_block=context(network__block='conv'), grey=context(network__in_chans=1), no_channels=context(network__in_chans=0), two_logits=context(network__num_classes=2), no_logits=context(network__num_classes=0), unknown_network=context(network__depth=3), null_network=context(network=None), list_network=context(network=[]),
     text_mean=context(mean='grey'), null_std=context(std=None), two_means=context(mean=[.5, .5]), nan_mean=context(mean=[float('nan')]*3), zero_std=context(std=[0, 0, 0]), bytes_mean=context(mean=[123.0, 117.0, 104.0]), no_size=context(size=0), minus_size=context(size=-32), half_size=context(size=32.5), text_size=context(size='large'), huge_size=context(size=10**9),
     text_classes=context(classes='cat'), number_classes=context(classes=3), one_class=context(classes=['cat']), three_classes=context(classes=['cat', 'dog', 'cow']), text_species=context(species='cat'), one_species=context(species=[0]), all_cats=context(species=[0, 0]), other_species=context(species=[0, 2]), three_species=context(species=[0, 1, 1]), crop_mode=context(crop_mode='stretch'), no_crop=context(crop_pct=0), wide_crop=context(crop_pct=2), nan_crop=context(crop_pct=float('nan')))
 @pytest.mark.parametrize('name', WEIGHTS)
@@ -450,7 +450,7 @@ def test_bad_weights(name, home, spare):
     path.write_bytes(WEIGHTS[name](path.read_bytes()))
     refused(cli.pets_predict, home/'pets/images', '--run', run, says=str(path), inputs=[run])
 
-DESCRIPTION = [*(f'network__{k}' for k in ('block', 'layers', 'width', 'in_channels', 'num_classes')), 'size', 'mean', 'std', 'classes', 'species', 'crop_mode', 'crop_pct', 'flip']
+DESCRIPTION = [*(f'network__{k}' for k in ('block', 'layers', 'width', 'in_chans', 'num_classes')), 'size', 'mean', 'std', 'classes', 'species', 'crop_mode', 'crop_pct', 'flip']
 def any_description(home, changes):
     path = home/'any.safetensors'
     path.write_bytes(context(**changes)((home/'runs/whole/best.safetensors').read_bytes()))
