@@ -98,6 +98,7 @@ def validator(
             val_seconds=round(time.perf_counter()-start, 2))
     return validate
 
+# %% ../nbs/11b_experiments.ipynb #9524bd41
 def train(
     run:Run, # begun
     trainer:Trainer, # at any step
@@ -185,6 +186,7 @@ def run_evidence(
         processes=world_size(), versions=versions,
         mean=[round(m, 4) for m in data.mean], std=[round(s, 4) for s in data.std])
 
+# %% ../nbs/11b_experiments.ipynb #f33f15d7
 def train_evidence(
     trainer:Trainer # done
 )->dict: # JSON-able

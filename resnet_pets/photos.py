@@ -102,6 +102,7 @@ def is_photo_name(
     "Whether a file has the name of a photo: an ending that we read, and not hidden."
     return Path(path).suffix.lower() in PHOTO_ENDINGS and not Path(path).name.startswith('.')
 
+# %% ../nbs/02a_photos.ipynb #686226f0
 def find_photos(
     names:str|Path|Sequence[str|Path] # files and folders
 )->list[Path]: # every file named, and the photos below every folder named, sorted
@@ -151,6 +152,7 @@ def list_photos(
         else: found.append(getattr(image, 'path', image))
     return found
 
+# %% ../nbs/02a_photos.ipynb #23ce4493
 def name_photos(
     images:Any # as for `list_photos`, or name → photo
 )->dict: # name → photo

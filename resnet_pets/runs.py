@@ -162,6 +162,7 @@ def _same_experiment(run:Run, config:Config):
         raise PetsError(f'the run was made with another experiment: {difference}',
             run.folder, 'Resume with the same experiment, or give another --run NAME')
 
+# %% ../nbs/11_runs.ipynb #0ec8a7b4
 def open_run(
     config:Config, # the experiment
     name:str, # of the folder within `results.folder`
