@@ -84,7 +84,7 @@ def test_export(run, table, tmp_path, format):
 OTHERS = dict(torchvision=lambda: Classifier(torchvision.models.resnet18(num_classes=4), size=64, classes=list('abcd')),
     timm=lambda: Classifier(timm.create_model('resnet18', num_classes=4), size=64, classes=list('abcd')))
 
-@pytest.mark.parametrize('library', OTHERS)
+@pytest.mark.parametrize('library', ['torchvision', pytest.param('timm', marks=pytest.mark.slow)])
 def test_networks_of_others(library, table, tmp_path):
     torch.manual_seed(0)
     classifier,path = OTHERS[library]().eval(),next(iter(table.values()))[0]

@@ -74,6 +74,7 @@ def test_grad_cam_explains_what_was_overwritten():
 
 PHOTO = Image.effect_noise((150, 120), 60).convert('RGB')
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['timm mobilenetv4_conv_small', 'torchvision mobilenet_v3_small'])
 def test_classifier_explorers_and_export(name, tmp_path):
     network,x,layer,_ = build(name)
