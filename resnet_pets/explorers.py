@@ -140,6 +140,7 @@ class _Explorer:
 # %% ../nbs/15_explorers.ipynb #cf8038d8
 @patch
 def control(self:_Explorer, kind, label, **how):
+    "A labelled control of this kind; a change of its value redraws."
     made = kind(description=label, tooltip=label, **how)
     made.observe(self._on_change, 'value')
     self.widgets.append(made)
@@ -148,18 +149,21 @@ def control(self:_Explorer, kind, label, **how):
 # %% ../nbs/15_explorers.ipynb #50d040f8
 @patch
 def text(self:_Explorer, **layout):
+    "One more HTML widget, empty, in reading order."
     self.widgets.append(self.w.HTML(layout=layout))
     return self.widgets[-1]
 
 # %% ../nbs/15_explorers.ipynb #78e80fbe
 @patch
 def say(self:_Explorer, text):
+    "Show a message; screen readers announce it."
     style = 'overflow-wrap:anywhere'
     self.message.value = f'<span role="status" style="{style}">{html.escape(str(text))}</span>'
 
 # %% ../nbs/15_explorers.ipynb #df9418bd
 @patch
-def changed(self:_Explorer, part, *what)->bool: # does this part of the screen have to be drawn?
+def changed(self:_Explorer, part, *what)->bool:
+    "Does `part` of the screen have to be redrawn, because `what` it shows is new?"
     new = self.shown.get(part) != what
     self.shown[part] = what
     return new
@@ -259,6 +263,7 @@ def _picture_class():
     class Picture(w.Image):
         description = Unicode().tag(sync=True)
         def show(self, file, title, kind='jpeg'):
+            "Show an encoded picture; `title` is its tooltip."
             with self.hold_sync():
                 self.value = f'data:image/{kind};base64,{b64encode(file).decode()}'.encode()
                 self.tooltip = title
@@ -290,7 +295,8 @@ class _Tiles:
 
 # %% ../nbs/15_explorers.ipynb #08451d09
 @patch
-def show(self:_Tiles, title, pictures:dict, room:int): # key → (label, picture); room for so many
+def show(self:_Tiles, title, pictures:dict, room:int):
+    "Show `pictures`, key → (label, picture), and leave `room` for that many."
     self.keys = list(pictures)
     self.labels = [label for label,_ in pictures.values()]
     rows = math.ceil(min(room, len(self.buttons))/self.columns)   # always, so that nothing jumps
@@ -303,6 +309,7 @@ def show(self:_Tiles, title, pictures:dict, room:int): # key → (label, picture
 # %% ../nbs/15_explorers.ipynb #2b97a93b
 @patch
 def mark(self:_Tiles, chosen):
+    "Frame the tile whose key is `chosen`; hide the buttons without a tile."
     for i,button in enumerate(self.buttons):
         used = i < len(self.keys)
         here = used and self.keys[i] == chosen
