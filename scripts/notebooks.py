@@ -32,6 +32,8 @@ def run(path:Path)->None:
     nb,shell = read_nb(path),CaptureShell(path, mpl_format='png')    # a quarter of the bytes of 'retina'
     try: shell.run_all(nb, exc_stop=True, preproc=kept)
     except Exception: sys.exit(shell.prettytb(fname=path))
+    for c in nb.cells:    # warnings and progress bars tell of this machine, not of the book
+        if 'outputs' in c: c['outputs'] = [o for o in c['outputs'] if o.get('name') != 'stderr']
     pictures = [o['data'] for c in nb.cells for o in c.get('outputs', []) if 'image/png' in o.get('data', {})]
     for data in pictures: data['image/png'] = slim(data['image/png'])
     write_nb(nb, path)

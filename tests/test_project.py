@@ -126,6 +126,11 @@ def test_every_figure_can_be_read_aloud(path):
     silent += re.findall(r'!\[\s*\]\(.*?\)', '\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown'))
     assert silent == []
 
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
+def test_stored_outputs_hold_no_warnings(path):
+    outputs = [o for c in json.loads(path.read_text(encoding='utf-8'))['cells'] for o in c.get('outputs', [])]
+    assert [o['text'] for o in outputs if o.get('name') == 'stderr'] == []
+
 def test_version_is_the_same_everywhere():
     version = SETTINGS['DEFAULT']['version']
     assert f'\nversion: {version}\n' in (ROOT/'CITATION.cff').read_text(encoding='utf-8')
